@@ -1,0 +1,1 @@
+"""The Flask shim around the stored functions and what it needs; no business rule lives here."""
