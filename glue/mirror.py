@@ -1,0 +1,238 @@
+"""Carries out the outbox's commands at Stripe and records what came of them.
+
+Claim, call, record: three steps and two short transactions, none of them open while Stripe is called. Whoever
+dies in between leaves a lease that lapses; the next one sends the same idempotency key. Durations are seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from glue.db import Database
+from glue.stripe_gateway import Applied, GatewayBusy, Outcome, Refused, StripeGateway, Unknown
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+State = Literal["done", "pending"]
+"""``done``: Stripe and the database agree on this command, nothing is on its way any more."""
+
+_PASSING = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+)
+"""Errors of recording that are gone when it is tried again at once."""
+
+_RECORDING_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A command that this process holds until its lease lapses. ``holder`` is unique to the claim, so that a
+    claim which outlived its lease cannot record over the next one, not even within one process."""
+
+    row: Mapping[str, Any]
+    holder: str
+
+    @property
+    def command_id(self) -> uuid.UUID:
+        return uuid.UUID(str(self.row["command_id"]))
+
+
+class Mirror:
+    """Runs commands, in the caller's time as far as it lasts, and else in threads of its own.
+
+    ``worker`` names this process in the lease, ``threads`` bounds the commands that run at once for ``run``.
+    Create it after forking. The lease must outlast the longest call: ValueError otherwise.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        gateway: StripeGateway,
+        worker: str,
+        *,
+        lease: timedelta = timedelta(minutes=1),
+        threads: int = 16,
+    ) -> None:
+        if lease.total_seconds() < 2 * gateway.call_timeout:
+            raise ValueError(f"lease: {lease} is too short for calls of {gateway.call_timeout} s")
+        self._db = db
+        self._gateway = gateway
+        self._worker = worker
+        self._lease = lease
+        self._free = threading.BoundedSemaphore(threads)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mirror")
+
+    def close(self) -> None:
+        """Finish what is under way, and take nothing new."""
+        self._pool.shutdown(wait=True)
+
+    def run(self, command_id: uuid.UUID | str | None, *, wait: float = 5.0) -> State:
+        """Carry out the command that the caller has just committed (None: there is nothing to do).
+
+        Waits at most ``wait`` seconds; after that ``pending`` is answered while the call goes on and still
+        records its result. ``pending`` is also the answer when somebody else holds the command, when it must
+        wait for another one, and when it is to be tried again later. Never raises for a fault of Stripe or of
+        the database: the decision is committed, and the outbox keeps the wish.
+        """
+        if command_id is None:
+            return "done"
+        if not self._free.acquire(blocking=False):
+            _log.warning(
+                "no thread is free for a command, left to the worker", extra={"command_id": str(command_id)}
+            )
+            return "pending"
+        try:
+            future: Future[State] = self._pool.submit(copy_context().run, self._run_one, str(command_id))
+        except RuntimeError:  # closing
+            self._free.release()
+            return "pending"
+        future.add_done_callback(lambda _: self._free.release())
+        try:
+            return future.result(timeout=wait)
+        except TimeoutError:
+            return "pending"
+
+    def claim_due(self, *, limit: int, min_age: float) -> list[Claim]:
+        """Claim up to ``limit`` due commands older than ``min_age`` seconds. Raises psycopg.Error."""
+        holder = self._holder()
+        rows = self._db.all(
+            "select * from booking.claim_stripe_commands(p_worker => %(worker)s, p_limit => %(limit)s,"
+            " p_lease => %(lease)s, p_min_age => %(min_age)s)",
+            {"worker": holder, "limit": limit, "lease": self._lease, "min_age": timedelta(seconds=min_age)},
+        )
+        return [Claim(row, holder) for row in rows]
+
+    def run_claimed(self, claim: Claim) -> State:
+        """Call Stripe for a claimed command and record the outcome. Never raises an Exception."""
+        about = {
+            "command_id": str(claim.command_id),
+            "operation": claim.row["operation"],
+            "attempt": claim.row["attempt"],
+        }
+        try:
+            outcome = self._call(claim, about)
+        except GatewayBusy as busy:
+            error = {"type": "gateway_busy", "message": str(busy)}
+            outcome = Unknown(error, busy.retry_after)
+        except Exception as fault:
+            # A fault of ours, after which anything may have been sent: the same key again, and somebody looks.
+            _log.exception("a command broke off", extra=about)
+            outcome = Unknown({"type": "internal_error", "message": type(fault).__name__})
+        try:
+            return self._record(claim, outcome, about)
+        except psycopg.Error:
+            # The lease lapses, and the same key gives the same answer then.
+            _log.exception("the outcome of a command could not be recorded", extra=about)
+            return "pending"
+
+    def _run_one(self, command_id: str) -> State:
+        holder = self._holder()
+        try:
+            row = self._db.one(
+                "select * from booking.claim_stripe_command(p_command_id => %(id)s, p_worker => %(worker)s,"
+                " p_lease => %(lease)s)",
+                {"id": command_id, "worker": holder, "lease": self._lease},
+            )
+            if row is None:
+                return self._state(command_id)
+        except psycopg.Error:
+            _log.exception(
+                "a command could not be claimed, left to the worker", extra={"command_id": command_id}
+            )
+            return "pending"
+        return self.run_claimed(Claim(row, holder))
+
+    def _call(self, claim: Claim, about: Mapping[str, Any]) -> Outcome:
+        outcome = self._gateway.execute(claim.row)
+        match outcome:
+            case Applied():
+                _log.info("a command was carried out", extra=dict(about))
+            case Refused(error, retryable):
+                _log.warning(
+                    "stripe refused a command", extra={**about, **_why(error), "retryable": retryable}
+                )
+            case Unknown(error, _):
+                _log.warning("the outcome of a command is unknown", extra={**about, **_why(error)})
+        return outcome
+
+    def _record(self, claim: Claim, outcome: Outcome, about: Mapping[str, Any]) -> State:
+        match outcome:
+            case Applied(found):
+                held = self._again(
+                    lambda: self._db.scalar(
+                        "select * from booking.complete_stripe_command(p_command_id => %(id)s,"
+                        " p_worker => %(worker)s, p_response => %(response)s)",
+                        {"id": claim.command_id, "worker": claim.holder, "response": Jsonb(dict(found))},
+                    )
+                )
+                if held:
+                    return "done"
+                _log.warning(
+                    "the lease of a command was lost before its outcome was recorded", extra=dict(about)
+                )
+            case Refused(error, retryable):
+                self._fail(claim, error, retryable, None)
+                if retryable:
+                    return "pending"
+            case Unknown(error, retry_after):
+                self._fail(claim, error, True, retry_after)
+                return "pending"
+        return self._state(str(claim.command_id))
+
+    def _fail(
+        self, claim: Claim, error: Mapping[str, Any], retryable: bool, retry_after: float | None
+    ) -> None:
+        self._again(
+            lambda: self._db.one(
+                "select * from booking.fail_stripe_command(p_command_id => %(id)s, p_worker => %(worker)s,"
+                " p_error => %(error)s, p_retryable => %(retryable)s, p_retry_after => %(retry_after)s)",
+                {
+                    "id": claim.command_id,
+                    "worker": claim.holder,
+                    "error": Jsonb(dict(error)),
+                    "retryable": retryable,
+                    "retry_after": None if retry_after is None else timedelta(seconds=retry_after),
+                },
+            )
+        )
+
+    def _state(self, command_id: str) -> State:
+        status = self._db.scalar(
+            "select * from booking.get_stripe_command_status(p_command_id => %(id)s)", {"id": command_id}
+        )
+        return "done" if status == "done" else "pending"
+
+    def _holder(self) -> str:
+        return f"{self._worker}/{uuid.uuid4().hex[:12]}"
+
+    @staticmethod
+    def _again(record: Callable[[], T]) -> T:
+        """Recording compares and sets on the lease, so doing it twice is safe."""
+        for _ in range(_RECORDING_TRIES - 1):
+            try:
+                return record()
+            except _PASSING as error:
+                _log.info("recording is tried again", extra={"sqlstate": error.sqlstate})
+        return record()
+
+
+def _why(error: Mapping[str, Any]) -> dict[str, Any]:
+    """What of Stripe's error may be logged: codes and ids, no texts."""
+    names = ("type", "code", "decline_code", "param", "http_status", "idempotent_replayed", "request_id")
+    return {f"stripe_{name}": error[name] for name in names if name in error}

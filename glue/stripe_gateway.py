@@ -1,0 +1,526 @@
+"""The one place that talks to Stripe.
+
+A command of the outbox goes in, and what is known about its effect comes out:
+
+* ``Applied``: Stripe did it; the object says what is true now.
+* ``Refused``: Stripe did not do it, and that is certain (the object was asked). ``retryable`` says whether
+  another try, under a new idempotency key, can heal it. The database decides what follows.
+* ``Unknown``: it may or may not have happened. Only the same idempotency key may be used again.
+
+Amounts are minor units, durations are seconds. No database is touched here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import stripe
+import urllib3
+
+_log = logging.getLogger(__name__)
+
+# stripe-python's telemetry leaves an id in the home folder and sends it along; a payment server does neither.
+stripe.enable_telemetry = False
+
+KEY_LIFETIME = timedelta(hours=23)
+"""Stripe forgets idempotency keys after 24 hours; an hour less allows for clocks that differ."""
+
+FINAL_REFUND_CODES = frozenset({"charge_already_refunded", "charge_disputed"})
+"""Refusals of a refund that no retry heals. For PaymentIntents the object's own status says as much, so their
+codes are not listed here: what a final code means for the booking is judged by ``fail_stripe_command``."""
+
+_UNDECIDED_STATUSES = frozenset({401, 403, 409, 429})
+"""Answers that are given before, or beside, the execution of a request: they say nothing of its outcome."""
+
+_EFFECT = {
+    "capture_payment_intent": frozenset({"succeeded", "processing"}),
+    "cancel_payment_intent": frozenset({"canceled"}),
+}
+"""PaymentIntent statuses that show the effect of a command."""
+
+_OPEN = {
+    "capture_payment_intent": frozenset({"requires_capture"}),
+    "cancel_payment_intent": frozenset(
+        {
+            "requires_payment_method",
+            "requires_confirmation",
+            "requires_action",
+            "requires_capture",
+            "processing",
+        }
+    ),
+}
+"""PaymentIntent statuses from which a command can still succeed. Any other one confirms its refusal."""
+
+OPERATIONS = frozenset({*_EFFECT, "create_refund"})
+"""What ``execute`` can do."""
+
+_ERROR_FIELDS = ("type", "code", "decline_code", "param", "message", "charge", "payment_intent")
+"""What is kept of Stripe's error object; the rest may hold card details."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The effect is there. ``object`` is Stripe's object, without its client_secret."""
+
+    object: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The effect is certainly not there. ``error`` is Stripe's error object with ``http_status``,
+    ``idempotent_replayed`` and, where it was retrieved, the ``payment_intent``."""
+
+    error: Mapping[str, Any]
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing is known of the effect. ``error`` has an ``http_status`` only when Stripe answered."""
+
+    error: Mapping[str, Any]
+    retry_after: float | None = None
+
+
+Outcome = Applied | Refused | Unknown
+
+
+class StripeFailure(Exception):
+    """A direct call (not a command) did not succeed. ``error`` is as in ``Refused``."""
+
+    def __init__(self, message: str, error: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.error: Mapping[str, Any] = error or {}
+
+
+class StripeUnavailable(StripeFailure):
+    """Stripe gave no answer that could be used; try again after ``retry_after`` seconds."""
+
+    def __init__(
+        self, message: str, error: Mapping[str, Any] | None = None, *, retry_after: float = 5.0
+    ) -> None:
+        super().__init__(message, error)
+        self.retry_after = retry_after
+
+
+class GatewayBusy(StripeUnavailable):
+    """As many calls to Stripe are in flight as are allowed; nothing was sent."""
+
+
+class StripeRefused(StripeFailure):
+    """Stripe refused the request for good; sending it again cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Stripe's failing answer, or the lack of one."""
+
+    error: Mapping[str, Any]
+    status: int | None
+    replayed: bool
+    should_retry: bool | None
+    retry_after: float | None
+
+    @classmethod
+    def of(cls, failure: stripe.StripeError) -> _Answer:
+        headers = failure.headers or {}
+        # A 2xx or 3xx that could not be read is no answer.
+        status = failure.http_status if (failure.http_status or 0) >= 400 else None
+        replayed = str(headers.get("idempotent-replayed", "")).lower() == "true"
+        body = failure.json_body
+        found = body.get("error") if isinstance(body, Mapping) else None
+        error: dict[str, Any]
+        if status is not None and isinstance(found, Mapping):
+            error = {name: found[name] for name in _ERROR_FIELDS if found.get(name) is not None}
+        elif status is not None:
+            error = {"type": "api_error", "message": f"Stripe answered {status} without an error object"}
+        elif isinstance(failure, stripe.APIConnectionError):
+            error = {"type": "api_connection_error", "message": _first_line(failure)}
+        else:
+            error = {"type": "api_error", "message": "Stripe's answer could not be read"}
+        if isinstance(error.get("payment_intent"), Mapping):
+            error["payment_intent"] = _without_secret(error["payment_intent"])
+        if status is not None:
+            error["http_status"] = status
+            error["idempotent_replayed"] = replayed
+        if failure.request_id:
+            error["request_id"] = failure.request_id
+        advice = str(headers.get("stripe-should-retry", "")).lower()
+        return cls(
+            error=error,
+            status=status,
+            replayed=replayed,
+            should_retry={"true": True, "false": False}.get(advice),
+            retry_after=_seconds(headers.get("retry-after")),
+        )
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the request may have been, or may still be, carried out."""
+        if self.status is None or self.status in _UNDECIDED_STATUSES:
+            return True
+        return self.status >= 500 and not self.replayed
+
+    @property
+    def worth_repeating(self) -> bool:
+        """Whether to send the same request, with the same key, again within this call."""
+        if self.replayed:
+            return False
+        if self.should_retry is not None:
+            return self.should_retry
+        return self.undecided and self.status not in (401, 403)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the request itself is at fault, so that no retry can heal it."""
+        if self.undecided or self.error.get("type") != "invalid_request_error":
+            return False
+        code = self.error.get("code")
+        if code is None:
+            return "param" in self.error
+        return code == "resource_missing" or str(code).startswith(("parameter_", "amount_"))
+
+
+class _NoSuccess(Exception):
+    """A request failed; ``answer`` is the last answer."""
+
+    def __init__(self, answer: _Answer) -> None:
+        super().__init__(answer.error.get("message"))
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What Stripe shows of a command: the object that proves its effect; the PaymentIntent if it was asked."""
+
+    effect: Mapping[str, Any] | None
+    intent: Mapping[str, Any] | None = None
+
+
+class _Transport(stripe.HTTPClient):
+    """stripe-python's extension point on one urllib3 pool.
+
+    stripe-python's own clients have one fixed timeout and, with requests, a connection pool per thread and
+    twice the processor time; a payment call needs a bound on its total time, and threads share connections.
+    """
+
+    name = "urllib3"
+
+    def __init__(
+        self, api_base: str, *, timeout: float, connections: int, clock: Callable[[], float]
+    ) -> None:
+        super().__init__()
+        self._timeout = timeout
+        self._clock = clock
+        self._local = threading.local()
+        address = urlsplit(api_base)
+        proxy = getproxies().get(address.scheme)
+        options: dict[str, Any] = {
+            "maxsize": connections,
+            "retries": False,
+            "ca_certs": stripe.ca_bundle_path,
+        }
+        if proxy and not proxy_bypass(address.hostname or ""):
+            self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, **options)
+        else:
+            self._pool = urllib3.PoolManager(**options)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Everything that this thread sends inside must be answered within so many seconds."""
+        self._local.until = self._clock() + seconds
+        try:
+            yield
+        finally:
+            del self._local.until
+
+    def remaining(self) -> float:
+        """Seconds left to this thread's call."""
+        until: float = self._local.until
+        return until - self._clock()
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[str, int, Mapping[str, str]]:
+        left = min(self._timeout, self.remaining())
+        if left <= 0:
+            raise _lost("the time allowed for this call is used up")
+        until = self._clock() + left
+        try:
+            response = self._pool.request(
+                method.upper(),
+                url,
+                headers=headers,
+                body=post_data,
+                timeout=urllib3.Timeout(connect=left, read=left, total=left),
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                body = bytearray()
+                while chunk := response.read1(65536):
+                    body += chunk
+                    if self._clock() > until:  # a timeout bounds each read only, not a body that drips
+                        response.close()
+                        raise _lost("the answer took too long")
+            finally:
+                response.release_conn()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            # The text names hosts and ports only.
+            raise _lost(f"{type(error).__name__}: {error}") from error
+        return body.decode("utf-8", "replace"), response.status, response.headers
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+class StripeGateway:
+    """Stripe behind bounded time and bounded concurrency. Safe to share between threads.
+
+    ``timeout`` bounds one HTTP request, ``call_timeout`` a whole ``execute`` with its repeats and look-ups;
+    the lease on a command must be longer. ``max_concurrent`` bounds the calls in flight: one more raises
+    ``GatewayBusy``. ``clock`` (monotonic seconds), ``now`` and ``sleep`` are replaced by tests.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        api_base: str | None = None,
+        *,
+        timeout: float = 8.0,
+        call_timeout: float = 20.0,
+        max_concurrent: int = 16,
+        attempts: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.call_timeout = call_timeout
+        self._attempts = attempts
+        self._now = now
+        self._sleep = sleep
+        self._slots = threading.BoundedSemaphore(max_concurrent)
+        base = (api_base or stripe.DEFAULT_API_BASE).rstrip("/")
+        self._transport = _Transport(base, timeout=timeout, connections=max_concurrent, clock=clock)
+        # stripe-python's own retries stay off: they ignore Retry-After, know no deadline, and hide the
+        # answers in between, of which we must know whether one was replayed.
+        self._client = stripe.StripeClient(
+            api_key, base_addresses={"api": base}, http_client=self._transport, max_network_retries=0
+        )
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()
+
+    def create_payment_intent(
+        self, prepared: Mapping[str, Any], *, deadline: float = 5.0
+    ) -> Mapping[str, Any]:
+        """Create the PaymentIntent of a row of ``prepare_payment_intent``, in at most ``deadline`` seconds.
+
+        Calling again with the same row gives the same PaymentIntent. Where a saved 500 hides what came of it,
+        the next key is used, the same one by every caller: the lost PaymentIntent cannot be paid by anybody,
+        since nobody was ever told its client_secret. Should two become known all the same,
+        ``record_payment_intent`` keeps one and has the other cancelled: hand out the client_secret of the
+        recorded one only.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused.
+        """
+        params: Any = {
+            "amount": prepared["amount"],
+            "currency": str(prepared["currency"]).strip().lower(),
+            "capture_method": prepared["capture_method"],
+            "payment_method_types": ["card"],
+            "metadata": dict(prepared["metadata"] or {}),
+        }
+        key = str(prepared["idempotency_key"])
+        with self._call(deadline):
+            for number in range(1, 6):
+                options: Any = {"idempotency_key": key if number == 1 else f"{key}:{number}"}
+                try:
+                    return self._ask(partial(self._client.v1.payment_intents.create, params, options))
+                except _NoSuccess as failure:
+                    answer = failure.answer
+                if answer.undecided or answer.permanent:
+                    break
+        _raise(answer)
+
+    def retrieve_payment_intent(self, pi_id: str, *, deadline: float = 5.0) -> Mapping[str, Any]:
+        """The PaymentIntent as it is now, with its client_secret, in at most ``deadline`` seconds.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused (there is no such PaymentIntent).
+        """
+        with self._call(deadline):
+            try:
+                return self._ask(partial(self._client.v1.payment_intents.retrieve, pi_id))
+            except _NoSuccess as failure:
+                answer = failure.answer
+        _raise(answer)
+
+    def execute(self, command: Mapping[str, Any]) -> Outcome:
+        """Carry out a claimed command, and find out what came of it. Raises only GatewayBusy.
+
+        ``command`` is a row of ``claim_stripe_command``.
+        """
+        if command["operation"] not in OPERATIONS:
+            # A newer database may know more than this process: a newer worker will know what to do.
+            return Unknown({"type": "unknown_operation", "message": str(command["operation"])})
+        with self._call(self.call_timeout):
+            try:
+                if self._must_ask_first(command):
+                    effect = self._look(command).effect
+                    if effect is not None:
+                        return Applied(effect)
+                try:
+                    return Applied(_without_secret(self._ask(partial(self._send, command))))
+                except _NoSuccess as failure:
+                    answer = failure.answer
+                if answer.undecided:
+                    return Unknown(answer.error, answer.retry_after)
+                return self._judge(command, answer)
+            except _NoSuccess as failure:
+                return _not_seen(failure.answer)
+
+    @contextmanager
+    def _call(self, seconds: float) -> Iterator[None]:
+        if not self._slots.acquire(blocking=False):
+            raise GatewayBusy("too many calls to Stripe are in flight", retry_after=1.0)
+        try:
+            with self._transport.within(seconds):
+                yield
+        finally:
+            self._slots.release()
+
+    def _must_ask_first(self, command: Mapping[str, Any]) -> bool:
+        """Whether the key no longer protects from a second effect: it is forgotten, or it replaced another
+        one whose answer was a saved 500 (Stripe's lists may show a refund late)."""
+        if command["attempt"] <= 1:
+            return False
+        age = self._now() - command["created_at"]
+        return age >= KEY_LIFETIME or ":" in str(command["idempotency_key"])
+
+    def _send(self, command: Mapping[str, Any]) -> stripe.StripeObject:
+        params: Any = dict(command["params"] or {})
+        options: Any = {"idempotency_key": str(command["idempotency_key"])}
+        stripe_id = str(command["stripe_id"])
+        match command["operation"]:
+            case "capture_payment_intent":
+                return self._client.v1.payment_intents.capture(stripe_id, params, options)
+            case "cancel_payment_intent":
+                return self._client.v1.payment_intents.cancel(stripe_id, params, options)
+            case _:
+                return self._client.v1.refunds.create(params, options)
+
+    def _look(self, command: Mapping[str, Any]) -> _Seen:
+        """Ask Stripe what came of a command. Raises _NoSuccess when it does not say."""
+        if command["operation"] == "create_refund":
+            return _Seen(self._find_refund(command))
+        try:
+            intent = self._ask(partial(self._client.v1.payment_intents.retrieve, str(command["stripe_id"])))
+        except _NoSuccess as failure:
+            if failure.answer.error.get("code") == "resource_missing":
+                return _Seen(None)
+            raise
+        intent = _without_secret(intent)
+        done = intent.get("status") in _EFFECT[command["operation"]]
+        return _Seen(intent if done else None, intent)
+
+    def _find_refund(self, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The refund that carries the command's id, on whatever page of the PaymentIntent's refunds it is."""
+        page: Any = {"payment_intent": str(command["stripe_id"]), "limit": 100}
+        wanted = str(command["command_id"])
+        while True:
+            try:
+                found = self._ask(partial(self._client.v1.refunds.list, page))
+            except _NoSuccess as failure:
+                if failure.answer.error.get("code") == "resource_missing":
+                    return None
+                raise
+            for refund in found["data"]:
+                if (refund.get("metadata") or {}).get("command_id") == wanted:
+                    return dict(refund)
+            if not found.get("has_more") or not found["data"]:
+                return None
+            page = {**page, "starting_after": found["data"][-1]["id"]}
+
+    def _judge(self, command: Mapping[str, Any], answer: _Answer) -> Outcome:
+        """After a certain refusal: the object tells whether the effect is there nevertheless."""
+        seen = self._look(command)
+        if seen.effect is not None:
+            return Applied(seen.effect)
+        error = dict(answer.error)
+        if seen.intent is not None:
+            error["payment_intent"] = seen.intent
+            final = seen.intent.get("status") not in _OPEN[command["operation"]]
+        else:
+            final = command["operation"] == "create_refund" and error.get("code") in FINAL_REFUND_CODES
+        return Refused(error, retryable=not (final or answer.permanent))
+
+    def _ask(self, request: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
+        """Send a request, and the same again while that may help and the time allows. Raises _NoSuccess."""
+        number = 0
+        while True:
+            number += 1
+            try:
+                return request().to_dict(for_json=True)
+            except stripe.StripeError as failure:
+                answer = _Answer.of(failure)
+            pause = random.uniform(0.5, 1.0) * 0.2 * 2**number  # noqa: S311
+            if answer.retry_after is not None:
+                pause = max(pause, answer.retry_after)
+            if not answer.worth_repeating or number >= self._attempts or pause >= self._transport.remaining():
+                raise _NoSuccess(answer)
+            self._sleep(pause)
+
+
+def _lost(message: str) -> stripe.APIConnectionError:
+    return stripe.APIConnectionError(message)  # type: ignore[no-untyped-call]
+
+
+def _not_seen(answer: _Answer) -> Unknown:
+    """Looking failed, so nothing is known. Only a status that says so itself may stand in the error: a 400 to
+    the look-up must not be read as a 400 to the command."""
+    error = dict(answer.error)
+    if not answer.undecided:
+        error.pop("http_status", None)
+        error.pop("idempotent_replayed", None)
+    return Unknown(error, answer.retry_after)
+
+
+def _raise(answer: _Answer) -> NoReturn:
+    if answer.status in (401, 403):
+        _log.error("stripe refuses our key", extra={"http_status": answer.status})
+    message = str(answer.error.get("message") or "Stripe did not carry out the request")
+    if answer.permanent:
+        raise StripeRefused(message, answer.error)
+    raise StripeUnavailable(message, answer.error, retry_after=answer.retry_after or 5.0)
+
+
+def _without_secret(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The client_secret is for the paying browser only: it is neither stored nor logged."""
+    return {name: value for name, value in found.items() if name != "client_secret"}
+
+
+def _seconds(header: object) -> float | None:
+    """A Retry-After in seconds. Stripe sends no dates; a proxy's date counts as none."""
+    try:
+        seconds = float(str(header))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= 3600 else None
+
+
+def _first_line(failure: stripe.StripeError) -> str:
+    lines = (failure.user_message or type(failure).__name__).splitlines()
+    return str(lines[0])[:200]
