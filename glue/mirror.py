@@ -1,7 +1,7 @@
 """Carries out the outbox's commands at Stripe and records what came of them.
 
 Claim, call, record: three steps and two short transactions, none of them open while Stripe is called. Whoever
-dies in between leaves a lease that lapses; the next one sends the same idempotency key. Durations are seconds.
+dies in between leaves a lease that lapses; the next one sends the same idempotency key. Durations: seconds.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Mirror:
             error = {"type": "gateway_busy", "message": str(busy)}
             outcome = Unknown(error, busy.retry_after)
         except Exception as fault:
-            # A fault of ours, after which anything may have been sent: the same key again, and somebody looks.
+            # A fault of ours, after which anything may have been sent: the same key again.
             _log.exception("a command broke off", extra=about)
             outcome = Unknown({"type": "internal_error", "message": type(fault).__name__})
         try:

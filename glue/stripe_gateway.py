@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -203,7 +203,7 @@ class _NoSuccess(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What Stripe shows of a command: the object that proves its effect; the PaymentIntent if it was asked."""
+    """What Stripe shows of a command: the object that proves its effect; the PaymentIntent if asked for."""
 
     effect: Mapping[str, Any] | None
     intent: Mapping[str, Any] | None = None
@@ -354,7 +354,7 @@ class StripeGateway:
                     answer = failure.answer
                 if answer.undecided or answer.permanent:
                     break
-        _raise(answer)
+        raise _failure(answer)
 
     def retrieve_payment_intent(self, pi_id: str, *, deadline: float = 5.0) -> Mapping[str, Any]:
         """The PaymentIntent as it is now, with its client_secret, in at most ``deadline`` seconds.
@@ -366,7 +366,7 @@ class StripeGateway:
                 return self._ask(partial(self._client.v1.payment_intents.retrieve, pi_id))
             except _NoSuccess as failure:
                 answer = failure.answer
-        _raise(answer)
+        raise _failure(answer)
 
     def execute(self, command: Mapping[str, Any]) -> Outcome:
         """Carry out a claimed command, and find out what came of it. Raises only GatewayBusy.
@@ -498,13 +498,13 @@ def _not_seen(answer: _Answer) -> Unknown:
     return Unknown(error, answer.retry_after)
 
 
-def _raise(answer: _Answer) -> NoReturn:
+def _failure(answer: _Answer) -> StripeFailure:
     if answer.status in (401, 403):
         _log.error("stripe refuses our key", extra={"http_status": answer.status})
     message = str(answer.error.get("message") or "Stripe did not carry out the request")
     if answer.permanent:
-        raise StripeRefused(message, answer.error)
-    raise StripeUnavailable(message, answer.error, retry_after=answer.retry_after or 5.0)
+        return StripeRefused(message, answer.error)
+    return StripeUnavailable(message, answer.error, retry_after=answer.retry_after or 5.0)
 
 
 def _without_secret(found: Mapping[str, Any]) -> dict[str, Any]:
