@@ -1,4 +1,4 @@
-"""The outbox worker: takes up the commands that no request carried out, and keeps house where pg_cron does not.
+"""The outbox worker: takes up the commands that no request carried out, and keeps house where pg_cron is not.
 
 It polls, because a NOTIFY in the hot functions would serialize their commits. Any number of workers may run:
 the database hands each command to one of them. Durations are seconds.
@@ -29,7 +29,7 @@ from glue.stripe_gateway import StripeGateway
 _log = logging.getLogger(__name__)
 
 MAINTENANCE_LOCK = 7_206_353_401
-"""Advisory lock of the one worker that keeps house. It belongs to a session, so no transaction pooler here."""
+"""Advisory lock of the one worker that keeps house. It belongs to a session: no transaction pooler here."""
 
 _LONGEST_PAUSE = 30.0
 
@@ -198,7 +198,7 @@ class Maintenance:
 
 
 def main(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then finish the commands in hand. Call it from the main thread."""
+    """Run a worker until SIGTERM or SIGINT, then finish the commands in hand. In the main thread only."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
