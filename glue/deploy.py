@@ -79,7 +79,10 @@ class FunctionFile:
 
     @property
     def has_trigger(self) -> bool:
-        return re.search(r"^\s*create\s+(or\s+replace\s+)?(constraint\s+)?trigger\b", self.text, re.M | re.I) is not None
+        return (
+            re.search(r"^\s*create\s+(or\s+replace\s+)?(constraint\s+)?trigger\b", self.text, re.M | re.I)
+            is not None
+        )
 
 
 def sql_root() -> Path:
@@ -95,7 +98,9 @@ def function_files(root: Path) -> list[FunctionFile]:
     """Every function file, in the order in which they are loaded."""
     folder = root / "functions"
     paths = sorted(folder.rglob("*.sql"), key=lambda path: path.relative_to(folder).parts)
-    return [FunctionFile(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    return [
+        FunctionFile(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in paths
+    ]
 
 
 def migrate(
@@ -200,7 +205,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def __init__(self, conn: psycopg.Connection[Any]) -> None:
         self._given = conn
-        super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, None, {}), default_migration_table)
+        super().__init__(
+            DatabaseURI("postgresql+psycopg", None, None, None, None, None, {}), default_migration_table
+        )
         if self.lock_table not in self.list_tables():
             self.create_lock_table()
         holder = self.execute(f"select pid from {self.lock_table_quoted}").fetchone()  # noqa: S608
@@ -246,9 +253,15 @@ def _pending(conn: psycopg.Connection[Any], root: Path) -> list[Difference]:
     else:
         names = {name: hashed for hashed, name in migrations.items()}
         applied = {names[name]: name for name in _sqitch_changes(conn) if name in names}
-    todo = [Difference("pending", name, "migration not applied") for key, name in migrations.items() if key not in applied]
+    todo = [
+        Difference("pending", name, "migration not applied")
+        for key, name in migrations.items()
+        if key not in applied
+    ]
     newer = [
-        Difference("unknown", name, "applied, but there is no such file: the database is newer than these files")
+        Difference(
+            "unknown", name, "applied, but there is no such file: the database is newer than these files"
+        )
         for key, name in applied.items()
         if key not in migrations
     ]
@@ -258,7 +271,9 @@ def _pending(conn: psycopg.Connection[Any], root: Path) -> list[Difference]:
 def _sqitch_changes(conn: psycopg.Connection[Any]) -> list[str]:
     if not _exists(conn, "sqitch.changes"):
         return []
-    return [row["change"] for row in conn.execute("select change from sqitch.changes where project = 'pgbooking'")]
+    return [
+        row["change"] for row in conn.execute("select change from sqitch.changes where project = 'pgbooking'")
+    ]
 
 
 def _adopt_sqitch(conn: psycopg.Connection[Any], backend: _Backend, root: Path) -> None:
@@ -275,17 +290,22 @@ def _adopt_sqitch(conn: psycopg.Connection[Any], backend: _Backend, root: Path) 
 # -- functions --------------------------------------------------------------------------------------------------------
 
 
-def _load_functions(conn: psycopg.Connection[Any], root: Path, tell: Report, *, everything: bool) -> list[str]:
+def _load_functions(
+    conn: psycopg.Connection[Any], root: Path, tell: Report, *, everything: bool
+) -> list[str]:
     files = function_files(root)
     if not _exists(conn, "booking.deployed_functions"):
         if not files:
             return []
-        raise DeployError("no migration has made table booking.deployed_functions, so functions cannot be loaded")
+        raise DeployError(
+            "no migration has made table booking.deployed_functions, so functions cannot be loaded"
+        )
     try:
         with conn.transaction():
             _become_owner(conn)
             known = {
-                row["file"]: row["sha256"] for row in conn.execute("select file, sha256 from booking.deployed_functions")
+                row["file"]: row["sha256"]
+                for row in conn.execute("select file, sha256 from booking.deployed_functions")
             }
             present = {row["proname"] for row in _routines(conn)}
             changed = [
@@ -314,7 +334,9 @@ def _become_owner(conn: psycopg.Connection[Any]) -> None:
         conn.execute(sql.SQL("set local role {}").format(sql.Identifier(OWNER)))
     except psycopg.errors.InsufficientPrivilege as error:
         who = conn.info.user
-        raise DeployError(f'role "{who}" may not act as {OWNER}; a superuser can run: grant {OWNER} to "{who}"') from error
+        raise DeployError(
+            f'role "{who}" may not act as {OWNER}; a superuser can run: grant {OWNER} to "{who}"'
+        ) from error
     conn.execute("set local check_function_bodies = off")
 
 
@@ -335,7 +357,9 @@ def _orphans(conn: psycopg.Connection[Any], root: Path) -> list[str]:
 
 
 def _made_by_migrations(root: Path) -> set[str]:
-    pattern = re.compile(r"^\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+booking\.(\w+)", re.M | re.I)
+    pattern = re.compile(
+        r"^\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\s+booking\.(\w+)", re.M | re.I
+    )
     texts = (path.read_text(encoding="utf-8") for path in (root / "migrations").glob("*.sql"))
     return {name for text in texts for name in pattern.findall(text)}
 
@@ -405,7 +429,8 @@ def _compare(conn: psycopg.Connection[Any], files: Sequence[FunctionFile]) -> li
     with _rolled_back(conn):
         _become_owner(conn)
         deployed = {
-            row["file"]: row["sha256"] for row in conn.execute("select file, sha256 from booking.deployed_functions")
+            row["file"]: row["sha256"]
+            for row in conn.execute("select file, sha256 from booking.deployed_functions")
         }
         before = _snapshot(conn)
         conn.execute(_TAKE_RIGHTS)
@@ -530,7 +555,9 @@ def _session(url: str, lock_timeout: str = "10s") -> Iterator[psycopg.Connection
 
 def _refuse_old_server(conn: psycopg.Connection[Any]) -> None:
     if conn.info.server_version < OLDEST_SERVER:
-        raise DeployError(f"PostgreSQL 15 or newer is needed, this is {conn.info.parameter_status('server_version')}")
+        raise DeployError(
+            f"PostgreSQL 15 or newer is needed, this is {conn.info.parameter_status('server_version')}"
+        )
 
 
 def _refuse_transaction_pooler(conn: psycopg.Connection[Any], parameters: dict[str, Any]) -> None:

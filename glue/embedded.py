@@ -163,7 +163,9 @@ class Cluster:
 
     def _launch(self) -> None:
         if self._auth != "trust" and not (self.folder / "password").exists():
-            raise EmbeddedError(f"{self.folder / 'password'} is missing; without it nobody can log in to {self.data}")
+            raise EmbeddedError(
+                f"{self.folder / 'password'} is missing; without it nobody can log in to {self.data}"
+            )
         last = self.folder / "port"
         candidates = [self._port] if self._port else [*_stored_port(last), *(0 for _ in range(5))]
         problem = ""
@@ -171,7 +173,15 @@ class Cluster:
             port = candidate or _free_port()
             self._configure(port)
             done = self._run(
-                "pg_ctl", "-D", str(self.data), "-l", str(self.log), "-w", "-t", str(self._start_timeout), "start"
+                "pg_ctl",
+                "-D",
+                str(self.data),
+                "-l",
+                str(self.log),
+                "-w",
+                "-t",
+                str(self._start_timeout),
+                "start",
             )
             if done.returncode == 0:
                 last.write_text(f"{port}\n")
