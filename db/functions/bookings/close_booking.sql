@@ -1,0 +1,47 @@
+-- Ends a live booking as declined or cancelled: status, freed seat, audit row, statistics, all in one place.
+-- The caller holds the locks of lock_booking(.., true) and has checked that the booking is live.
+-- p_reason_code goes into the audit trail, p_reason (may be a person's words) into the booking, where it can be scrubbed.
+-- Internal: granted to nobody. Locks: none of its own. Errors: none.
+create or replace function booking.close_booking(
+  p_booking booking.bookings,
+  p_status booking.booking_status,
+  p_cancelled_by text,
+  p_actor text,
+  p_reason_code text,
+  p_reason text,
+  p_refund_percent int,
+  p_now timestamptz
+)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_reopened boolean;
+begin
+  update booking.bookings b
+  set status = p_status, cancelled_by = p_cancelled_by, cancellation_reason = p_reason,
+      refund_percent = p_refund_percent, closed_at = p_now
+  where b.id = p_booking.id;
+
+  update booking.slot_seats q set taken = q.taken - 1
+  where q.slot_id = p_booking.slot_id and q.part = p_booking.seat_part
+  returning q.taken + 1 = q.capacity and not exists (
+    select from booking.slots s where s.id = p_booking.slot_id and s.parts > 1) into v_reopened;
+
+  insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
+  values (p_booking.id, p_booking.status, p_status, p_actor, p_reason_code, p_now);
+
+  insert into booking.stat_deltas (metric, hour, quantity, amount)
+  values (case when p_booking.status = 'confirmed' then 'cancelled_after_confirmation'
+               when p_status = 'declined' then 'declined'
+               when p_cancelled_by = 'system' and p_reason_code = 'expired' then 'expired'
+               else 'cancelled' end::booking.stat_metric,
+          date_trunc('hour', p_booking.created_at, 'UTC'), 1, 0),
+         ('seats', date_trunc('hour', p_booking.scheduled_at, 'UTC'), -1, v_reopened::int);
+end
+$$;
+
+revoke all on function booking.close_booking(booking.bookings, booking.booking_status, text, text, text, text, int, timestamptz) from public;
+comment on function booking.close_booking(booking.bookings, booking.booking_status, text, text, text, text, int, timestamptz) is
+  'Internal: ends a live booking and frees its seat';

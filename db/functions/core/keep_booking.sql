@@ -1,0 +1,34 @@
+-- Trigger: a booking moves only along an edge of its transition table, its facts never change, updated_at is kept.
+--   pending -> confirmed | declined | cancelled;  confirmed -> cancelled | completed
+-- Locks: none beyond the row. Errors: PT409 illegal_transition, PT409 append_only (a fact of creation was changed).
+create or replace function booking.keep_booking()
+returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if new.status <> old.status
+    and not (old.status = 'pending' and new.status in ('confirmed', 'declined', 'cancelled'))
+    and not (old.status = 'confirmed' and new.status in ('cancelled', 'completed'))
+  then
+    perform booking.refuse(409, 'illegal_transition',
+      jsonb_build_object('booking_id', old.id, 'from', old.status, 'to', new.status),
+      'Bookings move only along the edges of their transition table.');
+  end if;
+  if (new.id, new.slot_id, new.seat_part, new.student_id, new.expert_id, new.payment_id, new.amount, new.currency)
+    is distinct from
+     (old.id, old.slot_id, old.seat_part, old.student_id, old.expert_id, old.payment_id, old.amount, old.currency)
+  then
+    perform booking.refuse(409, 'append_only', jsonb_build_object('table', 'bookings', 'booking_id', old.id),
+      'Who booked what, where and for how much is fixed at creation.');
+  end if;
+  new.updated_at := booking.clock();
+  return new;
+end
+$$;
+
+revoke all on function booking.keep_booking() from public;
+comment on function booking.keep_booking() is 'Trigger: bookings move only along the edges of their transition table';
+
+create or replace trigger keep_booking before update on booking.bookings
+  for each row execute function booking.keep_booking();

@@ -1,0 +1,47 @@
+-- Repairs seat counters of slots that have not ended when they disagree with the bookings that hold seats there (a
+-- counter nobody can account for, left by hands in the tables). Returns how many slots it repaired, with an alert each.
+-- Each counter is locked before its bookings are counted: a count before the lock could be stale.
+-- Locks: seat counters, ascending -> alert. Errors: none.
+create or replace function booking.cleanup_orphaned_slots()
+returns int
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_seat record;
+  v_taken int;
+  v_held int;
+  v_slots uuid[] := '{}';
+  v_now timestamptz := booking.clock();
+begin
+  for v_seat in
+    select q.slot_id, q.part, q.capacity, q.starts_at
+    from booking.slots s
+    join booking.slot_seats q on q.slot_id = s.id
+    where s.starts_at > v_now - interval '1 day' and s.ends_at > v_now
+      and q.taken <> (select count(*) from booking.bookings b
+                      where b.slot_id = q.slot_id and b.seat_part = q.part and b.status in ('pending', 'confirmed'))
+    order by q.slot_id, q.part
+  loop
+    select q.taken into v_taken from booking.slot_seats q
+    where q.slot_id = v_seat.slot_id and q.part = v_seat.part for no key update;
+    select count(*) into v_held from booking.bookings b
+    where b.slot_id = v_seat.slot_id and b.seat_part = v_seat.part and b.status in ('pending', 'confirmed');
+    if v_taken <> v_held then
+      update booking.slot_seats q set taken = v_held where q.slot_id = v_seat.slot_id and q.part = v_seat.part;
+      insert into booking.stat_deltas (metric, hour, quantity, amount)
+      select 'seats', date_trunc('hour', v_seat.starts_at, 'UTC'), v_held - v_taken,
+        case when s.parts = 1 then (v_held < v_seat.capacity)::int - (v_taken < v_seat.capacity)::int else 0 end
+      from booking.slots s where s.id = v_seat.slot_id;
+      perform booking.raise_alert('seats_repaired', v_seat.slot_id::text,
+        jsonb_build_object('part', v_seat.part, 'counted', v_taken, 'held', v_held));
+      v_slots := v_slots || v_seat.slot_id;
+    end if;
+  end loop;
+  return (select count(distinct u.id) from unnest(v_slots) u (id));
+end
+$$;
+
+revoke all on function booking.cleanup_orphaned_slots() from public;
+grant execute on function booking.cleanup_orphaned_slots() to booking_cron;
+comment on function booking.cleanup_orphaned_slots() is 'Repairs seat counters that no booking accounts for; returns how many slots';

@@ -1,0 +1,47 @@
+-- All maintenance, in batches, committing between them: expired and past bookings, orphaned seats, failed and old webhook
+-- events, personal data, idempotency keys, statistics. One part that fails does not keep the others from running; at the
+-- end the failures are raised together, so that pg_cron shows the run as failed. Call it outside a transaction.
+-- Neither security definer nor with settings: such a procedure could not commit. Every name is qualified instead.
+-- Locks: those of the functions it calls, never longer than a batch. Errors: PT500 maintenance_failed (DETAIL by part).
+create or replace procedure booking.run_maintenance()
+language plpgsql
+as $$
+declare
+  v_parts constant text[] := array[
+    'cleanup_expired_bookings', 'complete_past_bookings', 'cleanup_orphaned_slots', 'retry_failed_webhooks',
+    'cleanup_old_webhook_events', 'archive_old_bookings', 'clean_expired_idempotency_keys', 'roll_up_stats'];
+  v_part text;
+  v_count int;
+  v_failures jsonb := '{}';
+begin
+  foreach v_part in array v_parts loop
+    loop
+      begin
+        v_count := case v_part
+          when 'cleanup_expired_bookings' then booking.cleanup_expired_bookings()
+          when 'complete_past_bookings' then booking.complete_past_bookings()
+          when 'cleanup_old_webhook_events' then (select w.archived + w.deleted from booking.cleanup_old_webhook_events() w)
+          when 'archive_old_bookings' then booking.archive_old_bookings()
+          when 'clean_expired_idempotency_keys' then booking.clean_expired_idempotency_keys()
+          when 'roll_up_stats' then booking.roll_up_stats()
+          when 'cleanup_orphaned_slots' then booking.cleanup_orphaned_slots()
+          when 'retry_failed_webhooks' then booking.retry_failed_webhooks()
+        end;
+      exception when others then
+        v_failures := v_failures OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object(v_part, sqlerrm);
+        v_count := 0;
+      end;
+      commit;
+      exit when v_count OPERATOR(pg_catalog.=) 0 or v_part OPERATOR(pg_catalog.=) any (array['cleanup_orphaned_slots', 'retry_failed_webhooks']);
+    end loop;
+  end loop;
+  if v_failures OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb then
+    raise exception using errcode = 'PT500', message = 'maintenance_failed', detail = v_failures::text,
+      hint = 'The other parts have run; see DETAIL for the parts that failed.';
+  end if;
+end
+$$;
+
+revoke all on procedure booking.run_maintenance() from public;
+grant execute on procedure booking.run_maintenance() to booking_cron;
+comment on procedure booking.run_maintenance() is 'All maintenance in batches, committing between them; run it every few minutes';

@@ -1,0 +1,38 @@
+-- Claims one command, for the server that has just committed it. No row: somebody else has it, it is finished, or it
+-- waits for its next attempt. See claim_stripe_commands for the columns and the duties.
+-- Locks: the command, skipping it when it is locked. Errors: PT400 invalid_request (DETAIL.field worker, lease).
+create or replace function booking.claim_stripe_command(p_command_id uuid, p_worker text, p_lease interval default '1 minute')
+returns table (
+  command_id uuid,
+  operation text,
+  stripe_id text,
+  params jsonb,
+  idempotency_key text,
+  attempt int,
+  created_at timestamptz
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_now timestamptz := booking.clock();
+begin
+  perform booking.require_lease(p_worker, p_lease);
+  return query
+    update booking.stripe_commands c
+    set status = 'running', locked_by = p_worker, lease_until = v_now + p_lease, attempts = c.attempts + 1
+    from (
+      select d.id from booking.stripe_commands d
+      where d.id = p_command_id and d.run_at <= v_now
+        and (d.status = 'pending' or d.status = 'running' and d.lease_until <= v_now)
+      for no key update skip locked
+    ) due
+    where c.id = due.id
+    returning c.id, c.operation, c.stripe_id, c.params, booking.command_key(c.id, c.key_generation), c.attempts, c.created_at;
+end
+$$;
+
+revoke all on function booking.claim_stripe_command(uuid, text, interval) from public;
+grant execute on function booking.claim_stripe_command(uuid, text, interval) to booking_app;
+comment on function booking.claim_stripe_command(uuid, text, interval) is 'Claims one Stripe command right after the commit that wrote it';

@@ -1,0 +1,53 @@
+-- Records the PaymentIntent that Stripe made for a payment. The same id again changes nothing. A second id is not
+-- recorded: its cancelling is queued. For a booking no longer alive the id is recorded and its cancelling queued.
+-- is_live: this PaymentIntent may be paid; where it is false the client secret must not be given out.
+-- Locks: booking -> payment -> outbox insert.
+-- Errors: PT400 invalid_request (DETAIL.field) · PT404 payment_not_found · PT409 payment_intent_taken.
+create or replace function booking.record_payment_intent(p_payment_id uuid, p_stripe_payment_intent_id text)
+returns table (
+  payment_id uuid,
+  booking_status booking.booking_status,
+  payment_status booking.payment_status,
+  stripe_payment_intent_id text,
+  is_live boolean
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_booking booking.bookings;
+  v_payment booking.payments;
+begin
+  if p_stripe_payment_intent_id is null or length(p_stripe_payment_intent_id) not between 1 and 255 then
+    perform booking.refuse(400, 'invalid_request', '{"field": "stripe_payment_intent_id"}', 'Give the PaymentIntent''s id.');
+  end if;
+  v_booking := booking.lock_payment(p_payment_id, false);
+  if v_booking.id is null then
+    perform booking.refuse(404, 'payment_not_found', jsonb_build_object('payment_id', p_payment_id), 'Prepare the payment first.');
+  end if;
+  select p.* into v_payment from booking.payments p where p.id = p_payment_id;
+
+  if v_payment.stripe_payment_intent_id is null then
+    perform from booking.payments p where p.stripe_payment_intent_id = p_stripe_payment_intent_id;
+    if found then
+      perform booking.refuse(409, 'payment_intent_taken', jsonb_build_object('stripe_payment_intent_id', p_stripe_payment_intent_id),
+        'This PaymentIntent belongs to another payment.');
+    end if;
+    update booking.payments p set stripe_payment_intent_id = p_stripe_payment_intent_id where p.id = p_payment_id;
+    perform booking.settle_payment(v_booking.id);
+  elsif v_payment.stripe_payment_intent_id <> p_stripe_payment_intent_id then
+    perform booking.release_stray_intent(p_payment_id, p_stripe_payment_intent_id, 0);
+  end if;
+
+  return query
+    select p.id, v_booking.status, p.status, p.stripe_payment_intent_id,
+      v_booking.status in ('pending', 'confirmed', 'completed') and p.stripe_payment_intent_id = p_stripe_payment_intent_id
+    from booking.payments p where p.id = p_payment_id;
+end
+$$;
+
+revoke all on function booking.record_payment_intent(uuid, text) from public;
+grant execute on function booking.record_payment_intent(uuid, text) to booking_app;
+comment on function booking.record_payment_intent(uuid, text) is
+  'Records the PaymentIntent that Stripe made for a payment; a second one, or one that came too late, is cancelled';

@@ -1,0 +1,107 @@
+-- Applies a Stripe event whose signature was checked: claims its id, applies its effect, records both in one commit.
+-- processed: it had its effect; duplicate: it was dealt with before; ignored: not ours or of no interest, kept for the
+-- record; failed: the effect could not be applied, the error is on the event's row and Stripe should send it again.
+-- Deadlock, serialization, lock and statement timeouts are passed on, not recorded: the same delivery may succeed later.
+-- The one hot function with an exception block (a subtransaction), to record what failed. Call it under a statement_timeout.
+-- Locks: event row -> (seat counter ->) booking -> payment -> outbox insert.
+-- Errors: PT400 invalid_request (DETAIL.field id, type, data.object).
+create or replace function booking.process_webhook_event(p_event jsonb)
+returns text
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id text := p_event ->> 'id';
+  v_type text := p_event ->> 'type';
+  v_object jsonb := p_event #> '{data,object}';
+  v_is_known boolean;
+  v_status booking.webhook_status;
+  v_is_repeat boolean := false;
+  v_now timestamptz;
+  v_message text;
+  v_state text;
+  v_detail text;
+  v_context text;
+begin
+  if v_id is null or length(v_id) not between 1 and 255 then
+    perform booking.refuse(400, 'invalid_request', '{"field": "id"}', 'An event has an id.');
+  end if;
+  if v_type is null or length(v_type) not between 1 and 255 then
+    perform booking.refuse(400, 'invalid_request', '{"field": "type"}', 'An event has a type.');
+  end if;
+  if v_object is null or jsonb_typeof(v_object) <> 'object' then
+    perform booking.refuse(400, 'invalid_request', '{"field": "data.object"}', 'An event carries an object.');
+  end if;
+
+  select w.status into v_status from booking.webhook_events w where w.stripe_event_id = v_id;
+  if not found then
+    perform from booking.webhook_events_archive a where a.stripe_event_id = v_id;
+    if found then
+      return 'duplicate';
+    end if;
+  elsif v_status <> 'failed' then
+    return 'duplicate';
+  end if;
+
+  v_is_known := v_type in (
+    'payment_intent.amount_capturable_updated', 'payment_intent.succeeded', 'payment_intent.processing',
+    'payment_intent.requires_action', 'payment_intent.payment_failed', 'payment_intent.canceled',
+    'charge.succeeded', 'charge.captured', 'charge.refunded', 'charge.expired',
+    'refund.created', 'refund.updated', 'refund.failed',
+    'charge.dispute.created', 'charge.dispute.updated', 'charge.dispute.closed');
+  v_now := booking.clock();
+  v_status := case when v_is_known then 'processed' else 'ignored' end;
+  -- waits for a delivery of the same event that is still running
+  insert into booking.webhook_events (stripe_event_id, event_type, status, payload, received_at, updated_at)
+  values (v_id, v_type, v_status, p_event, v_now, v_now)
+  on conflict (stripe_event_id) do nothing;
+  if found then
+    insert into booking.stat_deltas (metric, hour, quantity) values ('webhooks', date_trunc('hour', v_now, 'UTC'), 1);
+  else
+    perform from booking.webhook_events w where w.stripe_event_id = v_id and w.status = 'failed' for no key update;
+    if not found then
+      return 'duplicate';
+    end if;
+    v_is_repeat := true;
+  end if;
+  if not v_is_known then
+    return 'ignored';
+  end if;
+
+  begin
+    if not booking.apply_stripe_object(v_object, v_type,
+      coalesce(to_timestamp((p_event ->> 'created')::double precision), v_now), v_id)
+    then
+      v_status := 'ignored';
+    end if;
+  exception
+    when deadlock_detected or serialization_failure or lock_not_available or query_canceled or operator_intervention
+      or insufficient_resources or connection_exception then
+      raise;
+    when others then
+      get stacked diagnostics v_message = message_text, v_state = returned_sqlstate,
+        v_detail = pg_exception_detail, v_context = pg_exception_context;
+      v_status := 'failed';
+  end;
+
+  if v_is_repeat or v_status <> 'processed' then
+    update booking.webhook_events w
+    set status = v_status, attempts = w.attempts + v_is_repeat::int,
+        error = case when v_status = 'failed' then jsonb_build_object('sqlstate', v_state, 'message', v_message,
+          'detail', v_detail, 'context', v_context) end
+    where w.stripe_event_id = v_id;
+  end if;
+  if v_status = 'failed' then
+    perform booking.raise_alert('webhook_failed', v_id, jsonb_build_object('type', v_type, 'message', v_message));
+  elsif v_is_repeat then
+    update booking.alerts a set resolved_at = booking.clock(), resolved_by = 'retry'
+    where a.kind = 'webhook_failed' and a.subject = v_id and a.resolved_at is null;
+  end if;
+  return v_status::text;
+end
+$$;
+
+revoke all on function booking.process_webhook_event(jsonb) from public;
+grant execute on function booking.process_webhook_event(jsonb) to booking_app;
+comment on function booking.process_webhook_event(jsonb) is
+  'Applies a Stripe event exactly once, whatever the order of arrival: processed, duplicate, ignored or failed';
