@@ -12,6 +12,7 @@ Amounts are minor units, durations are seconds. No database is touched here.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
@@ -139,13 +140,10 @@ class _Answer:
         # A 2xx or 3xx that could not be read is no answer.
         status = failure.http_status if (failure.http_status or 0) >= 400 else None
         replayed = str(headers.get("idempotent-replayed", "")).lower() == "true"
-        body = failure.json_body
-        found = body.get("error") if isinstance(body, Mapping) else None
         error: dict[str, Any]
-        if status is not None and isinstance(found, Mapping):
+        if status is not None and isinstance(failure.json_body, Mapping):
+            found = failure.json_body["error"]  # _Transport has seen to that
             error = {name: found[name] for name in _ERROR_FIELDS if found.get(name) is not None}
-        elif status is not None:
-            error = {"type": "api_error", "message": f"Stripe answered {status} without an error object"}
         elif isinstance(failure, stripe.APIConnectionError):
             error = {"type": "api_connection_error", "message": _first_line(failure)}
         else:
@@ -280,7 +278,13 @@ class _Transport(stripe.HTTPClient):
         except (urllib3.exceptions.HTTPError, OSError) as error:
             # The text names hosts and ports only.
             raise _lost(f"{type(error).__name__}: {error}") from error
-        return body.decode("utf-8", "replace"), response.status, response.headers
+        text = body.decode("utf-8", "replace")
+        if response.status >= 400 and not _is_stripes_error(text):
+            # A proxy's page, say. stripe-python would drop its headers, or stumble.
+            text = json.dumps(
+                {"error": {"type": "api_error", "message": "an answer without an error object"}}
+            )
+        return text, response.status, response.headers
 
     def close(self) -> None:
         self._pool.clear()
@@ -482,6 +486,13 @@ class StripeGateway:
             if not answer.worth_repeating or number >= self._attempts or pause >= self._transport.remaining():
                 raise _NoSuccess(answer)
             self._sleep(pause)
+
+
+def _is_stripes_error(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text)["error"], dict)
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _lost(message: str) -> stripe.APIConnectionError:

@@ -1,0 +1,547 @@
+"""What the gateway makes of answers, one HTTP exchange at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from glue.stripe_gateway import (
+    Applied,
+    GatewayBusy,
+    Refused,
+    StripeGateway,
+    StripeRefused,
+    StripeUnavailable,
+    Unknown,
+)
+from tests.py.mirror.scripted import Reply, Scripted, drop, scripted_server
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+HELD = {
+    "id": "pi_1",
+    "object": "payment_intent",
+    "status": "requires_capture",
+    "client_secret": "pi_1_secret_x",
+}
+CAPTURED = {**HELD, "status": "succeeded"}
+CANCELED = {**HELD, "status": "canceled"}
+REFUND = {"id": "re_1", "object": "refund", "metadata": {"command_id": ID}, "status": "succeeded"}
+PREPARED = {
+    "amount": 5000,
+    "currency": "eur",
+    "capture_method": "manual",
+    "idempotency_key": "pay-1",
+    "metadata": {"booking_id": "b-1", "payment_id": "p-1"},
+}
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.naps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.time += seconds
+
+
+@pytest.fixture
+def stripe() -> Iterator[Scripted]:
+    with scripted_server() as script:
+        yield script
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def gateway(stripe: Scripted, clock: Clock) -> Iterator[StripeGateway]:
+    made = StripeGateway(
+        "sk_test_secret", stripe.url, clock=clock, sleep=clock.sleep, now=lambda: NOW, max_concurrent=2
+    )
+    yield made
+    made.close()
+
+
+def command(operation: str = "capture_payment_intent", **changes: Any) -> dict[str, Any]:
+    return {
+        "command_id": ID,
+        "operation": operation,
+        "stripe_id": "pi_1",
+        "params": {},
+        "idempotency_key": ID,
+        "attempt": 1,
+        "created_at": NOW,
+        **changes,
+    }
+
+
+def refund_command(**changes: Any) -> dict[str, Any]:
+    params = {"payment_intent": "pi_1", "amount": 500, "metadata": {"command_id": ID}}
+    return command("create_refund", params=params, **changes)
+
+
+def error(
+    status: int, code: str | None = None, headers: dict[str, str] | None = None, **fields: Any
+) -> Reply:
+    body = {"type": "invalid_request_error", "message": "no", **fields}
+    return Reply(status, {"error": body if code is None else {**body, "code": code}}, headers or {})
+
+
+REPLAYED_500 = error(
+    500, type="api_error", headers={"Idempotent-Replayed": "true", "Stripe-Should-Retry": "false"}
+)
+
+
+def test_a_capture_is_sent_with_the_commands_key_and_nothing_but_its_parameters(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    stripe.say(Reply(body=CAPTURED))
+    outcome = gateway.execute(command(params={"amount_to_capture": 250}))
+    assert outcome == Applied({"id": "pi_1", "object": "payment_intent", "status": "succeeded"})
+    (request,) = stripe.seen
+    assert (request.method, request.path) == ("POST", "/v1/payment_intents/pi_1/capture")
+    assert request.body == "amount_to_capture=250"
+    assert request.headers["idempotency-key"] == ID
+    assert request.headers["authorization"] == "Bearer sk_test_secret"
+    assert "x-stripe-client-telemetry" not in request.headers
+
+
+def test_no_client_secret_leaves_the_gateway_with_a_command(stripe: Scripted, gateway: StripeGateway) -> None:
+    refusal = error(400, "payment_intent_unexpected_state", payment_intent=CANCELED, source={"last4": "4242"})
+    stripe.say(refusal, Reply(body=CANCELED))
+    assert "secret" not in repr(gateway.execute(command()))
+    stripe.say(refusal, refusal)
+    outcome = gateway.execute(refund_command())
+    assert "secret" not in repr(outcome)
+    assert "4242" not in repr(outcome)
+
+
+def test_a_refund_goes_to_the_refunds_with_its_own_body(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(Reply(body=REFUND))
+    assert gateway.execute(refund_command()) == Applied(REFUND)
+    assert stripe.seen[0].path == "/v1/refunds"
+    assert stripe.seen[0].body == f"payment_intent=pi_1&amount=500&metadata[command_id]={ID}"
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 502, 503])
+def test_an_answer_without_a_verdict_is_asked_for_again_with_the_same_key_and_stays_unknown(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock, status: int
+) -> None:
+    stripe.say(error(status))
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.error["http_status"] == status
+    assert outcome.error["idempotent_replayed"] is False
+    assert [(r.path, r.headers["idempotency-key"]) for r in stripe.seen] == [
+        ("/v1/payment_intents/pi_1/capture", ID)
+    ] * 3
+    assert len(clock.naps) == 2
+    assert clock.naps[0] < clock.naps[1]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_unknown_and_not_insisted_on(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock, status: int
+) -> None:
+    stripe.say(error(status))
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.error["http_status"] == status
+    assert len(stripe.seen) == 1
+
+
+def test_a_dropped_connection_is_unknown_without_a_status(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock
+) -> None:
+    stripe.say(drop)
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.error["type"] == "api_connection_error"
+    assert "http_status" not in outcome.error
+    assert len(stripe.seen) == 3
+
+
+def test_a_success_after_a_dropped_connection_is_applied(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(drop, Reply(body=CAPTURED))
+    assert isinstance(gateway.execute(command()), Applied)
+
+
+def test_nobody_listening_is_unknown(clock: Clock) -> None:
+    with scripted_server() as script:
+        url = script.url
+    gateway = StripeGateway("sk_test_x", url, clock=clock, sleep=clock.sleep)
+    outcome = gateway.execute(command())
+    gateway.close()
+    assert isinstance(outcome, Unknown)
+    assert "http_status" not in outcome.error
+
+
+def test_should_retry_false_ends_the_repeats_of_this_call(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(error(500, headers={"Stripe-Should-Retry": "false"}))
+    assert isinstance(gateway.execute(command()), Unknown)
+    assert len(stripe.seen) == 1
+
+
+def test_should_retry_true_repeats_even_a_400(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(error(400, headers={"Stripe-Should-Retry": "true"}), Reply(body=CAPTURED))
+    assert isinstance(gateway.execute(command()), Applied)
+
+
+def test_retry_after_is_waited_for_when_the_time_allows(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock
+) -> None:
+    stripe.say(error(429, headers={"Retry-After": "7"}), Reply(body=CAPTURED))
+    assert isinstance(gateway.execute(command()), Applied)
+    assert clock.naps == [7.0]
+
+
+def test_retry_after_beyond_the_time_allowed_is_passed_on(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock
+) -> None:
+    stripe.say(error(429, headers={"Retry-After": "60"}))
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.retry_after == 60.0
+    assert clock.naps == []
+
+
+@pytest.mark.parametrize("value", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "999999", "nan"])
+def test_a_retry_after_that_is_no_number_of_seconds_is_ignored(
+    stripe: Scripted, gateway: StripeGateway, value: str
+) -> None:
+    stripe.say(error(503, headers={"Retry-After": value}))
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (Reply(200, b"<html>hello</html>"), None),
+        (Reply(302, b"", {"Location": "/elsewhere"}), None),
+        (Reply(502, b"<html>bad gateway</html>"), 502),
+        (Reply(503, {"detail": "down"}), 503),
+        (Reply(500, {"error": "text"}), 500),
+    ],
+)
+def test_an_answer_that_is_not_stripes_is_unknown(
+    stripe: Scripted, gateway: StripeGateway, reply: Reply, status: int | None
+) -> None:
+    stripe.say(reply)
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert outcome.error.get("http_status") == status
+    assert "hello" not in repr(outcome)
+    assert {request.path for request in stripe.seen} == {"/v1/payment_intents/pi_1/capture"}
+
+
+def test_a_body_that_drips_is_cut_off(stripe: Scripted, gateway: StripeGateway, clock: Clock) -> None:
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        clock.time += 30
+        handler.wfile.write(b"{")
+
+    stripe.say(drip)
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert "too long" in outcome.error["message"]
+    assert len(stripe.seen) == 1
+
+
+def test_no_request_is_sent_when_the_time_is_used_up(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock
+) -> None:
+    stripe.say(Reply(body=HELD))
+    with pytest.raises(StripeUnavailable, match="used up"):
+        gateway.retrieve_payment_intent("pi_1", deadline=0)
+    assert stripe.seen == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "done"), [("capture_payment_intent", CAPTURED), ("cancel_payment_intent", CANCELED)]
+)
+@pytest.mark.parametrize("refusal", [REPLAYED_500, error(400, "payment_intent_unexpected_state")])
+def test_a_refusal_whose_object_shows_the_effect_is_applied(
+    stripe: Scripted, gateway: StripeGateway, operation: str, done: dict[str, Any], refusal: Reply
+) -> None:
+    stripe.say(refusal, Reply(body=done))
+    outcome = gateway.execute(command(operation))
+    assert isinstance(outcome, Applied)
+    assert outcome.object["status"] == done["status"]
+    assert [(r.method, r.path) for r in stripe.seen][1:] == [("GET", "/v1/payment_intents/pi_1")]
+
+
+@pytest.mark.parametrize("operation", ["capture_payment_intent", "cancel_payment_intent"])
+@pytest.mark.parametrize(
+    "refusal", [REPLAYED_500, error(402, "card_declined", type="card_error"), error(400, "lock_timeout")]
+)
+def test_a_refusal_whose_object_still_allows_it_is_to_be_tried_again(
+    stripe: Scripted, gateway: StripeGateway, operation: str, refusal: Reply
+) -> None:
+    stripe.say(refusal, Reply(body=HELD))
+    outcome = gateway.execute(command(operation))
+    assert isinstance(outcome, Refused)
+    assert outcome.retryable
+    assert outcome.error["http_status"] == refusal.status
+    assert outcome.error["idempotent_replayed"] is (refusal is REPLAYED_500)
+    assert outcome.error["payment_intent"]["status"] == "requires_capture"
+
+
+@pytest.mark.parametrize(
+    ("operation", "found"), [("capture_payment_intent", CANCELED), ("cancel_payment_intent", CAPTURED)]
+)
+def test_a_refusal_that_the_object_confirms_is_final(
+    stripe: Scripted, gateway: StripeGateway, operation: str, found: dict[str, Any]
+) -> None:
+    stripe.say(error(400, "payment_intent_unexpected_state"), Reply(body=found))
+    outcome = gateway.execute(command(operation))
+    assert isinstance(outcome, Refused)
+    assert not outcome.retryable
+    assert outcome.error["code"] == "payment_intent_unexpected_state"
+    assert outcome.error["payment_intent"]["status"] == found["status"]
+
+
+def test_an_object_that_is_missing_is_final_and_confirms_nothing(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    stripe.say(error(404, "resource_missing", param="intent"))
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Refused)
+    assert not outcome.retryable
+    assert "payment_intent" not in outcome.error
+
+
+@pytest.mark.parametrize(
+    "refusal", [error(400, "parameter_invalid_integer", param="amount"), error(400, param="amount")]
+)
+def test_a_request_at_fault_is_final(stripe: Scripted, gateway: StripeGateway, refusal: Reply) -> None:
+    stripe.say(refusal, Reply(body={"object": "list", "data": [], "has_more": False}))
+    outcome = gateway.execute(refund_command())
+    assert isinstance(outcome, Refused)
+    assert not outcome.retryable
+
+
+@pytest.mark.parametrize("code", ["charge_already_refunded", "charge_disputed"])
+def test_a_refund_refused_for_good_is_final(stripe: Scripted, gateway: StripeGateway, code: str) -> None:
+    stripe.say(error(400, code), Reply(body={"object": "list", "data": [], "has_more": False}))
+    outcome = gateway.execute(refund_command())
+    assert outcome == Refused(
+        {
+            "type": "invalid_request_error",
+            "code": code,
+            "message": "no",
+            "http_status": 400,
+            "idempotent_replayed": False,
+        },
+        retryable=False,
+    )
+
+
+def test_a_lost_refund_is_found_by_its_command_id_on_a_later_page(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    others = [{"id": f"re_{n}", "object": "refund", "metadata": {}} for n in range(10, 12)]
+    stripe.say(
+        REPLAYED_500,
+        Reply(body={"object": "list", "data": others, "has_more": True}),
+        Reply(body={"object": "list", "data": [REFUND], "has_more": False}),
+    )
+    assert gateway.execute(refund_command()) == Applied(REFUND)
+    assert [request.path for request in stripe.seen[1:]] == [
+        "/v1/refunds?payment_intent=pi_1&limit=100",
+        "/v1/refunds?payment_intent=pi_1&limit=100&starting_after=re_11",
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, None])
+def test_a_look_that_fails_leaves_the_outcome_unknown(
+    stripe: Scripted, gateway: StripeGateway, status: int | None
+) -> None:
+    """Whatever the look-up's own status was, it must not be read as the command's."""
+    for run in (command(), refund_command()):
+        stripe.replies.clear()
+        stripe.say(REPLAYED_500, drop if status is None else error(status))
+        outcome = gateway.execute(run)
+        assert isinstance(outcome, Unknown)
+        assert outcome.error.get("http_status") == (500 if status == 500 else None)
+        assert not outcome.error.get("idempotent_replayed")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"created_at": NOW - timedelta(hours=25), "attempt": 2},
+        {"created_at": NOW - timedelta(minutes=5), "attempt": 2, "idempotency_key": f"{ID}:2"},
+    ],
+)
+class TestWhenTheKeyDoesNotProtect:
+    """Stripe has forgotten the key, or it replaced one whose answer said nothing."""
+
+    def test_the_effect_is_looked_for_before_anything_is_sent(
+        self, stripe: Scripted, gateway: StripeGateway, changes: dict[str, Any]
+    ) -> None:
+        stripe.say(Reply(body={"object": "list", "data": [REFUND], "has_more": False}))
+        assert gateway.execute(refund_command(**changes)) == Applied(REFUND)
+        assert [request.method for request in stripe.seen] == ["GET"]
+
+    def test_without_an_effect_the_command_is_sent(
+        self, stripe: Scripted, gateway: StripeGateway, changes: dict[str, Any]
+    ) -> None:
+        stripe.say(Reply(body=HELD), Reply(body=CAPTURED))
+        assert isinstance(gateway.execute(command(**changes)), Applied)
+        assert [request.method for request in stripe.seen] == ["GET", "POST"]
+
+    def test_nothing_is_sent_when_stripe_does_not_say(
+        self, stripe: Scripted, gateway: StripeGateway, changes: dict[str, Any]
+    ) -> None:
+        stripe.say(error(503))
+        assert isinstance(gateway.execute(command(**changes)), Unknown)
+        assert {request.method for request in stripe.seen} == {"GET"}
+
+
+def test_an_old_command_that_was_never_sent_is_sent_at_once(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(Reply(body=CAPTURED))
+    gateway.execute(command(created_at=NOW - timedelta(days=3)))
+    assert [request.method for request in stripe.seen] == ["POST"]
+
+
+def test_an_operation_of_a_newer_version_is_left_alone(stripe: Scripted, gateway: StripeGateway) -> None:
+    outcome = gateway.execute(command("void_everything"))
+    assert outcome == Unknown({"type": "unknown_operation", "message": "void_everything"})
+    assert stripe.seen == []
+
+
+def test_one_call_more_than_allowed_is_turned_away_and_a_place_comes_free_again(
+    stripe: Scripted, clock: Clock
+) -> None:
+    stripe.say(error(503), Reply(body=HELD))
+    turned_away: list[GatewayBusy] = []
+
+    def another() -> None:
+        with pytest.raises(GatewayBusy) as caught:
+            narrow.execute(command())
+        turned_away.append(caught.value)
+
+    def meanwhile(seconds: float) -> None:
+        other = threading.Thread(target=another)
+        other.start()
+        other.join()
+
+    narrow = StripeGateway("sk_test_x", stripe.url, clock=clock, sleep=meanwhile, max_concurrent=1)
+    for _ in range(2):
+        assert narrow.retrieve_payment_intent("pi_1")["id"] == "pi_1"
+    narrow.close()
+    assert [busy.retry_after for busy in turned_away] == [1.0]
+    assert {request.method for request in stripe.seen} == {"GET"}
+
+
+def test_a_payment_intent_is_created_from_ids_and_the_prepared_amount(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    stripe.say(Reply(body={"id": "pi_1", "object": "payment_intent", "client_secret": "pi_1_secret_x"}))
+    created = gateway.create_payment_intent(PREPARED)
+    assert created["client_secret"] == "pi_1_secret_x"
+    assert stripe.seen[0].path == "/v1/payment_intents"
+    assert stripe.seen[0].headers["idempotency-key"] == "pay-1"
+    assert stripe.seen[0].body == (
+        "amount=5000&currency=eur&capture_method=manual&payment_method_types[0]=card"
+        "&metadata[booking_id]=b-1&metadata[payment_id]=p-1"
+    )
+
+
+def test_a_replayed_500_to_create_takes_the_next_key(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(REPLAYED_500, REPLAYED_500, Reply(body=HELD))
+    gateway.create_payment_intent(PREPARED)
+    assert [request.headers["idempotency-key"] for request in stripe.seen] == ["pay-1", "pay-1:2", "pay-1:3"]
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503, None])
+def test_a_create_without_a_verdict_keeps_its_key_and_ends_as_unavailable(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock, status: int | None
+) -> None:
+    stripe.say(drop if status is None else error(status))
+    with pytest.raises(StripeUnavailable) as caught:
+        gateway.create_payment_intent(PREPARED, deadline=5)
+    assert caught.value.retry_after == 5.0
+    assert {request.headers["idempotency-key"] for request in stripe.seen} == {"pay-1"}
+    assert 1 < len(stripe.seen) <= 3
+
+
+def test_a_create_that_never_gets_past_saved_500s_ends_as_unavailable(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    stripe.say(REPLAYED_500)
+    with pytest.raises(StripeUnavailable):
+        gateway.create_payment_intent(PREPARED)
+    assert len(stripe.seen) == 5
+
+
+def test_a_refused_key_on_create_is_unavailable_and_logged_as_an_error(
+    stripe: Scripted, gateway: StripeGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    stripe.say(error(401))
+    with caplog.at_level(logging.ERROR), pytest.raises(StripeUnavailable):
+        gateway.create_payment_intent(PREPARED)
+    assert [record.getMessage() for record in caplog.records] == ["stripe refuses our key"]
+    assert "sk_test" not in caplog.text
+
+
+@pytest.mark.parametrize("code", ["amount_too_small", "parameter_invalid_integer"])
+def test_a_create_at_fault_is_refused_for_good(stripe: Scripted, gateway: StripeGateway, code: str) -> None:
+    stripe.say(error(400, code, param="amount"))
+    with pytest.raises(StripeRefused) as caught:
+        gateway.create_payment_intent(PREPARED)
+    assert caught.value.error["code"] == code
+    assert len(stripe.seen) == 1
+
+
+def test_retrieving_what_is_missing_is_refused(stripe: Scripted, gateway: StripeGateway) -> None:
+    stripe.say(error(404, "resource_missing", param="intent"))
+    with pytest.raises(StripeRefused):
+        gateway.retrieve_payment_intent("pi_9")
+
+
+def test_calls_share_their_connection(stripe: Scripted, gateway: StripeGateway) -> None:
+    ports: list[int] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        ports.append(handler.client_address[1])
+        handler.send_response(200)
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        handler.wfile.write(b"{}")
+
+    stripe.say(answer)
+    for _ in range(3):
+        gateway.retrieve_payment_intent("pi_1")
+    assert len(set(ports)) == 1
+
+
+def test_a_proxy_of_the_environment_is_used(
+    stripe: Scripted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", stripe.url)
+    monkeypatch.setenv("no_proxy", "")
+    gateway = StripeGateway("sk_test_x", "http://stripe.invalid", clock=clock, sleep=clock.sleep)
+    stripe.say(Reply(body=HELD))
+    assert gateway.retrieve_payment_intent("pi_1")["id"] == "pi_1"
+    assert stripe.seen[0].path == "http://stripe.invalid/v1/payment_intents/pi_1"
+    gateway.close()
