@@ -42,6 +42,7 @@ begin
       end if;
     end if;
   end loop;
+  return null;
 end
 $$;
 

@@ -8,14 +8,14 @@ language sql volatile parallel safe
 as $$
   select pg_catalog.encode(
     pg_catalog.overlay(
-      pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
-      placing pg_catalog.substring(pg_catalog.int8send(
-          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint) from 3)
+      pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
+      pg_catalog.substring(pg_catalog.int8send(
+          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint), 3)
         || pg_catalog.set_byte(
              pg_catalog.substring(pg_catalog.int4send(
-               (pg_catalog.get_byte(h.hash, 0) << 4) | (pg_catalog.get_byte(h.hash, 1) >> 4)) from 3),
-             0, 112 | (pg_catalog.get_byte(h.hash, 0) >> 4))
-      from 1 for 8),
+               (pg_catalog.get_byte(h.hash, 0) << 4) | (pg_catalog.get_byte(h.hash, 1) >> 4)), 3),
+             0, 112 | (pg_catalog.get_byte(h.hash, 0) >> 4)),
+      1, 8),
     'hex')::uuid
   from (select pg_catalog.sha256(pg_catalog.convert_to(p_expert_id, 'UTF8')) as hash) h
 $$;
@@ -26,11 +26,11 @@ language sql volatile parallel safe
 as $$
   select pg_catalog.encode(
     pg_catalog.overlay(
-      pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
-      placing pg_catalog.substring(pg_catalog.int8send(
-          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint) from 3)
-        || pg_catalog.substring(pg_catalog.uuid_send(p_near) from 7 for 2)
-      from 1 for 8),
+      pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
+      pg_catalog.substring(pg_catalog.int8send(
+          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint), 3)
+        || pg_catalog.substring(pg_catalog.uuid_send(p_near), 7, 2),
+      1, 8),
     'hex')::uuid
 $$;
 

@@ -11,7 +11,7 @@ declare
   v_seat record;
   v_taken int;
   v_held int;
-  v_slots uuid[] := '{}';
+  v_slots uuid[] := array[]::uuid[];
   v_now timestamptz := booking.clock();
 begin
   for v_seat in

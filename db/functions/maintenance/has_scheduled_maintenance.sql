@@ -9,7 +9,7 @@ declare
   v_found boolean := false;
 begin
   if to_regclass('cron.job') is not null and has_table_privilege('cron.job', 'select') and has_schema_privilege('cron', 'usage') then
-    execute 'select exists (select from cron.job j where j.jobname = $1 and j.active)' into v_found
+    execute format('select exists (select from %I.job j where j.jobname = $1 and j.active)', 'cron') into v_found
     using 'pgbooking-maintenance';
   end if;
   return v_found;

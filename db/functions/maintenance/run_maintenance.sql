@@ -12,7 +12,7 @@ declare
     'cleanup_old_webhook_events', 'archive_old_bookings', 'clean_expired_idempotency_keys', 'roll_up_stats'];
   v_part text;
   v_count int;
-  v_failures jsonb := '{}';
+  v_failures jsonb := pg_catalog.jsonb_build_object();
 begin
   foreach v_part in array v_parts loop
     loop
@@ -35,7 +35,7 @@ begin
       exit when v_count OPERATOR(pg_catalog.=) 0 or v_part OPERATOR(pg_catalog.=) any (array['cleanup_orphaned_slots', 'retry_failed_webhooks']);
     end loop;
   end loop;
-  if v_failures OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb then
+  if v_failures OPERATOR(pg_catalog.<>) pg_catalog.jsonb_build_object() then
     raise exception using errcode = 'PT500', message = 'maintenance_failed', detail = v_failures::text,
       hint = 'The other parts have run; see DETAIL for the parts that failed.';
   end if;

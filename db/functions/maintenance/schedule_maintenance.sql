@@ -20,7 +20,7 @@ begin
       'or let "pgbooking worker" or cron run the maintenance.',
       pg_catalog.current_database(), p_schedule, pg_catalog.current_database());
   end if;
-  execute 'select cron.schedule($1, $2, $3)' into v_job
+  execute pg_catalog.format('select %I.schedule($1, $2, $3)', 'cron') into v_job
   using 'pgbooking-maintenance', p_schedule, 'call booking.run_maintenance()';
   return pg_catalog.format('pg_cron job %s runs "call booking.run_maintenance()" on schedule %s', v_job, p_schedule);
 end

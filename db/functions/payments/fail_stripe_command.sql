@@ -61,13 +61,13 @@ begin
   v_is_auth := coalesce(v_http in (401, 403), false);
   v_known_void := coalesce(v_http between 400 and 499 and v_http not in (401, 403, 409, 429)
     or v_http >= 500 and (p_error ->> 'idempotent_replayed')::boolean, false);
-  v_outcome := case
+  v_outcome := (case
     when v_command.operation = 'capture_payment_intent' and v_intent_status = 'succeeded' then 'applied'
     when v_command.operation = 'cancel_payment_intent' and v_intent_status = 'canceled' then 'applied'
     when not p_error ->> 'code' = any (v_final_codes) then null
     when v_command.operation = 'capture_payment_intent' and v_intent_status in ('canceled', 'requires_payment_method') then 'refused'
     when v_command.operation = 'cancel_payment_intent' and v_intent_status = 'succeeded' then 'refused'
-  end;
+  end)::booking.command_outcome;
 
   v_booking := booking.lock_payment(v_command.payment_id, coalesce(v_intent_status in ('canceled', 'requires_payment_method'), false));
   v_now := booking.clock();

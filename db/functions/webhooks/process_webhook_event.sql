@@ -50,7 +50,7 @@ begin
     'refund.created', 'refund.updated', 'refund.failed',
     'charge.dispute.created', 'charge.dispute.updated', 'charge.dispute.closed');
   v_now := booking.clock();
-  v_status := case when v_is_known then 'processed' else 'ignored' end;
+  v_status := (case when v_is_known then 'processed' else 'ignored' end)::booking.webhook_status;
   -- waits for a delivery of the same event that is still running
   insert into booking.webhook_events (stripe_event_id, event_type, status, payload, received_at, updated_at)
   values (v_id, v_type, v_status, p_event, v_now, v_now)
