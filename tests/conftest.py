@@ -179,7 +179,8 @@ def pgtap_db_url(pgtap_template: NoopExecutor) -> Iterator[str]:
 
 @pytest.fixture
 def cron_db_url(pg_url: str, pg_version: int) -> Iterator[str]:
-    """URL of the database in which pg_cron lives, everything deployed; mark the test pg15 and xdist_group("cron").
+    """URL of the database in which pg_cron lives, everything deployed; mark the test pg15 and
+    xdist_group("cron").
 
     It is shared by the run: unschedule your jobs.
     """
@@ -195,9 +196,10 @@ def cron_db_url(pg_url: str, pg_version: int) -> Iterator[str]:
 
 @pytest.fixture
 def connect(db_url: str) -> Iterator[Connect]:
-    """connect(role=None, **parameters) -> another connection to db_url: autocommit, rows as dict, closed afterwards.
+    """connect(role=None, **parameters) -> another connection to db_url: autocommit, rows as dict.
 
-    `role` is set for the session ("booking_app"); any psycopg.connect parameter may be given, e.g. autocommit=False.
+    `role` is set for the session ("booking_app"); any parameter of psycopg.connect may be given, for
+    example autocommit=False. All are closed after the test.
     """
     with ExitStack() as stack:
 

@@ -81,7 +81,7 @@ def running_server(version: int, settings: Mapping[str, str] | None = None) -> I
 
 @contextmanager
 def _undertaker(cluster: Cluster) -> Iterator[None]:
-    """A process that waits for our end of a pipe to close, then buries the server: it also closes when we are killed."""
+    """A process that buries the server when our end of its pipe closes, as it does when we are killed."""
     script = (
         'cat >/dev/null; read -r pid 2>/dev/null <"$1/pg/postmaster.pid" && kill -QUIT "$pid"; '
         'sleep 1; rm -rf "$1"'
