@@ -10,7 +10,7 @@ as $$
     pg_catalog.overlay(
       pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
       pg_catalog.substring(pg_catalog.int8send(
-          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint), 3)
+          pg_catalog.floor(pg_catalog.date_part('epoch', booking.clock()) * 1000)::bigint), 3)
         || pg_catalog.set_byte(
              pg_catalog.substring(pg_catalog.int4send(
                (pg_catalog.get_byte(h.hash, 0) << 4) | (pg_catalog.get_byte(h.hash, 1) >> 4)), 3),
@@ -28,7 +28,7 @@ as $$
     pg_catalog.overlay(
       pg_catalog.uuid_send(pg_catalog.gen_random_uuid()),
       pg_catalog.substring(pg_catalog.int8send(
-          (pg_catalog.floor(extract(epoch from booking.clock()) * 1000))::bigint), 3)
+          pg_catalog.floor(pg_catalog.date_part('epoch', booking.clock()) * 1000)::bigint), 3)
         || pg_catalog.substring(pg_catalog.uuid_send(p_near), 7, 2),
       1, 8),
     'hex')::uuid

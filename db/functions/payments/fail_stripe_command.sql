@@ -64,7 +64,7 @@ begin
   v_outcome := (case
     when v_command.operation = 'capture_payment_intent' and v_intent_status = 'succeeded' then 'applied'
     when v_command.operation = 'cancel_payment_intent' and v_intent_status = 'canceled' then 'applied'
-    when not p_error ->> 'code' = any (v_final_codes) then null
+    when not coalesce(p_error ->> 'code' = any (v_final_codes), false) then null
     when v_command.operation = 'capture_payment_intent' and v_intent_status in ('canceled', 'requires_payment_method') then 'refused'
     when v_command.operation = 'cancel_payment_intent' and v_intent_status = 'succeeded' then 'refused'
   end)::booking.command_outcome;
