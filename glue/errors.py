@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from pydantic.alias_generators import to_camel
 
 from glue.stripe_gateway import GatewayBusy, StripeFailure, StripeUnavailable
 
@@ -94,12 +95,21 @@ def _from_refusal(status: int, diagnostic: psycopg.errors.Diagnostic) -> ApiErro
         details = json.loads(diagnostic.message_detail or "{}")
     except ValueError:
         details = {}
+    if not isinstance(details, dict):
+        details = {}
+    retry_after = details.get("retry_after")
     return ApiError(
         status,
         code,
         diagnostic.message_hint or code.replace("_", " ").capitalize() + ".",
-        details if isinstance(details, dict) else {},
+        {to_camel(name): _outside(name, value) for name, value in details.items()},
+        retry_after if isinstance(retry_after, int) else None,
     )
+
+
+def _outside(name: str, value: Any) -> Any:
+    """A detail as HTTP clients know it: the field at fault by its JSON name."""
+    return to_camel(value) if name == "field" and isinstance(value, str) else value
 
 
 def _from_stripe(error: StripeFailure) -> ApiError:

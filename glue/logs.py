@@ -1,0 +1,183 @@
+"""Structured logs: one JSON object a line, and the one place where secrets are taken out of them.
+
+Log with `logging.getLogger(__name__)` and `extra={...}`: the extras become fields. The request id of the HTTP
+request in hand is added to every line that is written on its behalf.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Mapping, MutableMapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg import conninfo
+
+from glue.settings import Settings, SettingsError
+
+REDACTED = "[redacted]"
+
+# A field of such a name never holds anything that a log should have, whatever its value looks like.
+_SECRET_NAMES = re.compile(
+    r"secret|token|password|passwd|authorization|apikey|cookie|signature|cardnumber|^card$|^cvc$|^cvv$|^pan$"
+)
+_SECRET_TEXTS = (
+    re.compile(r"\b[sr]k_(?:live|test)_\w+"),  # Stripe's secret and restricted keys
+    re.compile(r"\bwhsec_\w+"),
+    re.compile(r"\b(?:pi|seti|cs|src)_\w+_secret_\w+"),  # client secrets
+    re.compile(r"\beyJ[\w-]+\.[\w-]*\.?[\w-]*"),  # JSON Web Tokens
+    re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}"),
+    re.compile(r"(?<=:)[^/\s:@]+(?=@)"),  # user:password@host
+    re.compile(r"(?i)(?<=password=)(?:'[^']*'|\S+)"),
+)
+_CARD_NUMBER = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){8,15}(?![\w.-])")
+
+# These log bodies and URLs when they are asked for details; ours is not the place to keep them.
+_NEVER_BELOW_WARNING = ("stripe", "urllib3", "psycopg", "werkzeug", "flask-limiter")
+
+
+class Redactor:
+    """A structlog processor that replaces what must not be logged, at any depth, by name or by form.
+
+    `secrets` are exact values (the configured ones) that are replaced wherever they turn up.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # Longest first, so that no rest of a longer one stays behind.
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+        return {name: self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: str, value: Any) -> Any:
+        if value is not None and _SECRET_NAMES.search(name.lower().replace("_", "").replace("-", "")):
+            return REDACTED
+        return self.clean(value)
+
+    def clean(self, value: Any) -> Any:
+        """`value` without secrets; what is neither a number nor a container becomes text."""
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, Mapping):
+            return {str(name): self._field(str(name), part) for name, part in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.clean(part) for part in value]
+        return self._text(str(value))
+
+    def _text(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        for form in _SECRET_TEXTS:
+            text = form.sub(REDACTED, text)
+        return _CARD_NUMBER.sub(lambda found: REDACTED if _is_card(found.group()) else found.group(), text)
+
+
+def _is_card(text: str) -> bool:
+    """Whether the digits carry a right check digit (Luhn): an amount or a time should stay readable."""
+    digits = [int(character) for character in text if character.isdigit()]
+    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
+    return len(digits) <= 19 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+class DailyFileHandler(logging.Handler):
+    """Appends to `directory/name-YYYY-MM-DD.log` (UTC) and deletes files older than `retention_days`.
+
+    A new day begins a new file and nothing is ever renamed, so any number of processes may share one folder.
+    Each line is one write to a file opened for appending.
+    """
+
+    def __init__(self, directory: Path, name: str, retention_days: int) -> None:
+        super().__init__()
+        self._directory = directory
+        self._name = name
+        self._retention = timedelta(days=retention_days)
+        self._day = ""
+        self._file = -1
+        directory.mkdir(parents=True, exist_ok=True)
+        self._turn_over(datetime.now(UTC))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._turn_over(datetime.fromtimestamp(record.created, UTC))
+            os.write(self._file, (self.format(record) + "\n").encode())
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        with self.lock or threading.RLock():
+            if self._file >= 0:
+                os.close(self._file)
+                self._file, self._day = -1, ""
+        super().close()
+
+    def _turn_over(self, now: datetime) -> None:
+        day = now.date().isoformat()
+        if day == self._day:
+            return
+        # Personal data may be in a log: not for everybody on the machine.
+        file = os.open(
+            self._directory / f"{self._name}-{day}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640
+        )
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._day = file, day
+        oldest = f"{self._name}-{(now - self._retention).date().isoformat()}.log"
+        for path in self._directory.glob(f"{self._name}-[0-9]*-[0-9]*-[0-9]*.log"):
+            if path.name < oldest:
+                path.unlink(missing_ok=True)  # another process may have been quicker
+
+
+def formatter(settings: Settings) -> logging.Formatter:
+    """JSON lines with time (UTC), level, logger, request id and extras, redacted."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            Redactor(_secrets_of(settings)),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def configure(settings: Settings, *, name: str = "pgbooking") -> None:
+    """Sets up this process's logging: to LOG_DIR when it is given, to standard output otherwise.
+
+    Raises `SettingsError` when LOG_DIR cannot be written.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stdout)
+    if settings.log_dir is not None:
+        try:
+            handler = DailyFileHandler(settings.log_dir, name, settings.log_retention_days)
+        except OSError as error:
+            raise SettingsError(f"settings: LOG_DIR cannot be written: {error.strerror}") from error
+    handler.setFormatter(formatter(settings))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(settings.log_level)
+    for noisy in _NEVER_BELOW_WARNING:
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(True)
+
+
+def _secrets_of(settings: Settings) -> list[str]:
+    found = [settings.stripe_secret_key, settings.cron_secret, settings.jwt_secret]
+    found += settings.stripe_webhook_secrets
+    found.append(str(conninfo.conninfo_to_dict(settings.database_url).get("password") or ""))
+    return found

@@ -1,0 +1,24 @@
+"""The routes: authenticate, validate, call one function, mirror, answer."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.openapi import OpenAPI
+
+from glue.routes import admin, bookings, cron, documents, operations, payments, webhooks
+from glue.routes.base import Services
+
+__all__ = ["Services", "register"]
+
+_AREAS: tuple[ModuleType, ...] = (bookings, payments, webhooks, cron, admin, operations)
+
+
+def register(app: OpenAPI, services: Services) -> list[APIBlueprint]:
+    """Adds every route to the application; the blueprints of the API, for the limits on their use."""
+    blueprints: list[APIBlueprint] = [area.routes(services) for area in _AREAS]
+    for blueprint in blueprints:
+        app.register_api(blueprint)
+    app.register_blueprint(documents.routes(app))
+    return blueprints

@@ -1,0 +1,145 @@
+"""What every route shares: its services, who may call it, how a body is read and an answer is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from flask import Response, g, request
+from flask_openapi3.request import validate_request
+from pydantic import BaseModel
+from werkzeug.exceptions import BadRequest
+
+from glue.auth import Authenticator, Principal, Role
+from glue.db import Database
+from glue.errors import ApiError
+from glue.metrics import Metrics
+from glue.mirror import Mirror
+from glue.schemas import ErrorAnswer
+from glue.settings import Settings
+from glue.stripe_gateway import StripeGateway
+
+Handler = Callable[..., Response]
+BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]
+MIRROR_WAIT = 5.0
+"""Seconds that a request waits for Stripe."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the routes work with; one set for each process."""
+
+    settings: Settings
+    db: Database
+    gateway: StripeGateway
+    mirror: Mirror
+    authenticator: Authenticator
+    metrics: Metrics
+
+    def principal(self) -> Principal:
+        """The person of this request, verified once. Raises `ApiError` 401."""
+        if "principal" not in g:
+            try:
+                g.principal = self.authenticator.authenticate(request.headers.get("Authorization"))
+            except ApiError as refusal:
+                g.principal = refusal
+        found: Principal | ApiError = g.principal
+        if isinstance(found, ApiError):
+            raise found
+        return found
+
+    def run_command(self, command_id: UUID | None) -> str:
+        """Tells Stripe now what the database has just decided: `done` or `pending`."""
+        state = self.mirror.run(command_id, wait=MIRROR_WAIT)
+        self.metrics.mirrored(state)
+        return state
+
+    def mirrored(self, row: Mapping[str, Any], user_id: str) -> dict[str, Any]:
+        """The row of a decision after Stripe was told, with the statuses as they are then.
+
+        The decision is committed, so nothing that fails here may make it look refused.
+        """
+        state = self.run_command(row["command_id"])
+        answer = {**row, "mirror": state}
+        if row["command_id"] is None or state != "done":
+            return answer
+        try:
+            now = self.db.one(
+                "select * from booking.get_booking(p_user_id => %(user)s, p_booking_id => %(booking)s)",
+                {"user": user_id, "booking": row["booking_id"]},
+            )
+        except psycopg.Error:
+            return answer
+        return answer | {name: now[name] for name in ("status", "payment_status")} if now else answer
+
+
+def endpoint(services: Services, *roles: Role) -> Callable[[Callable[..., Response]], Handler]:
+    """Lets the given roles in (none given: everybody who has a token), and then checks the input.
+
+    Who may not call learns nothing of what is wrong with the input.
+    """
+
+    def decorate(handler: Callable[..., Response]) -> Handler:
+        validated: Handler = validate_request()(handler)  # type: ignore[no-untyped-call]
+        has_body = "body" in handler.__annotations__
+
+        @wraps(validated)
+        def guarded(*args: Any, **kwargs: Any) -> Response:
+            principal = services.principal()
+            if principal.role is None or (roles and principal.role not in roles):
+                raise ApiError(403, "forbidden", "Your role does not allow this.", {"allowed": list(roles)})
+            if has_body:
+                require_json_object()
+            return validated(*args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def require_json_object() -> None:
+    """Refuses a body that is not a JSON object, before any field is looked at. Raises `ApiError` 400, 415."""
+    if not request.is_json:
+        raise ApiError(415, "unsupported_media_type", "Send the body as application/json.")
+    try:
+        body = request.get_json()
+    except BadRequest:
+        raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "invalid_request", "The body must be a JSON object.")
+
+
+def answer(model: type[BaseModel], row: Mapping[str, Any] | None, status: int = 200) -> Response:
+    """A function's row as an answer in camelCase."""
+    if row is None:
+        raise LookupError("a function that always answers gave no row")
+    text = model.model_validate(row).model_dump_json(by_alias=True)
+    return Response(text, status, content_type="application/json")
+
+
+def page(rows: list[dict[str, Any]], name: str, key: str, limit: int) -> dict[str, Any]:
+    """A list with where the next page begins; a page that is not full is the last one."""
+    return {name: rows, "next_after": rows[-1][key] if len(rows) == limit else None}
+
+
+def errors(*statuses: int, body: bool = False) -> dict[int | str, Any]:
+    """The error answers of a route, for its documentation; with `body`, also those of a bad one."""
+    always: Iterable[int] = (429, 500, 503)
+    of_body: Iterable[int] = (400, 413, 415) if body else ()
+    return {status: _error(status) for status in sorted({*statuses, *always, *of_body})}
+
+
+def _error(status: int) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorAnswer.__name__}"}}},
+    }
+    header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    if header:
+        described["headers"] = {header: {"schema": {"type": "string"}}}
+    return described

@@ -1,0 +1,91 @@
+"""Runs the application under granian, a production WSGI server, in worker processes with threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
+
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server import Server
+
+from glue import logs
+from glue.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+STOP_TIMEOUT = 30
+"""Seconds that requests and commands in hand have to finish after SIGTERM."""
+
+
+def application() -> Flask:
+    """The application of one worker process, from its environment: granian calls it after the fork."""
+    # Not imported by the parent: prometheus_client decides on import whether it counts for several processes.
+    from glue.app import create_app
+
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings)
+    return create_app(settings)
+
+
+def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: int = 8) -> None:
+    """Serves until SIGTERM or SIGINT, and then lets the requests in hand finish.
+
+    `port` 0 takes a free one. Settings that do not allow a start end in exit code 2, an address that is taken
+    in exit code 1, each with one line on standard error.
+    """
+    try:
+        settings = Settings.from_env(os.environ)
+        logs.configure(settings)
+    except SettingsError as error:
+        _stop(2, str(error))
+    try:
+        port = _free_port(host, port)
+    except OSError as error:
+        _stop(1, f"cannot listen on {host}:{port}: {error.strerror}")
+    with ExitStack() as cleanup:
+        if settings.metrics_enabled and workers > 1 and "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            shared = tempfile.mkdtemp(prefix="pgbooking-metrics-")
+            cleanup.callback(shutil.rmtree, shared, ignore_errors=True)
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        server = Server(
+            "glue.serve:application",
+            factory=True,
+            address=host,
+            port=port,
+            interface=Interfaces.WSGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            workers=workers,
+            blocking_threads=threads,
+            respawn_failed_workers=True,
+            workers_kill_timeout=STOP_TIMEOUT,
+            log_level=LogLevels.error,
+        )
+        server.on_startup(lambda: print(f"pgbooking serves {url(host, port)}", flush=True))
+        server.serve()
+
+
+def url(host: str, port: int) -> str:
+    """Where to reach the server."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port itself when it can be had, any free one for 0. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
+
+
+def _stop(code: int, message: str) -> NoReturn:
+    print(f"pgbooking: {message}", file=sys.stderr)
+    raise SystemExit(code)
