@@ -1,0 +1,270 @@
+-- What SQL tests share: people, slots and bookings in a line each, Stripe's objects and events, and a clock that stands
+-- still. Functions of the schema under test are called the way a server calls them; nothing is written behind their back.
+create schema test;
+create sequence test.numbers;
+
+-- A word that no other call gave: test.unique('student') -> student-7
+create function test.unique(p_prefix text) returns text language sql volatile
+as $$ select p_prefix || '-' || nextval('test.numbers') $$;
+
+-- Stops booking.clock() at a time; null lets it run again. Call it in a statement of its own.
+create function test.set_clock(p_time timestamptz) returns void language plpgsql volatile
+as $$
+begin
+  execute format('create or replace function booking.clock() returns timestamptz language sql volatile parallel safe as %L',
+    case when p_time is null then 'select pg_catalog.clock_timestamp()' else format('select %L::timestamptz', p_time) end);
+end
+$$;
+
+create function test.make_session(
+  p_expert text default null, p_amount bigint default 5000, p_currency text default 'usd', p_title text default 'An hour'
+) returns uuid language sql volatile
+as $$ select booking.create_session(coalesce(p_expert, test.unique('expert')), p_title, p_amount, p_currency) $$;
+
+-- A slot of one hour that starts p_start from now; of a new expert and a new session unless one is given.
+create function test.make_slot(
+  p_start interval default '7 days',
+  p_capacity int default 1,
+  p_confirmation text default 'expert',
+  p_session uuid default null,
+  p_amount bigint default 5000,
+  p_currency text default 'usd'
+) returns uuid language plpgsql volatile
+as $$
+declare
+  v_session uuid := coalesce(p_session, test.make_session(p_amount => p_amount, p_currency => p_currency));
+  v_start timestamptz := booking.clock() + p_start;
+begin
+  return booking.publish_slot((select s.expert_id from booking.sessions s where s.id = v_session), v_session,
+    v_start, v_start + interval '1 hour', p_capacity, p_confirmation);
+end
+$$;
+
+-- A pending booking; of a new slot and by a new student unless they are given.
+create function test.book(p_slot uuid default null, p_student text default null) returns uuid language sql volatile
+as $$
+  select c.booking_id from booking.create_booking_transaction(
+    p_student_id => coalesce(p_student, test.unique('student')), p_slot_id => coalesce(p_slot, test.make_slot())) c
+$$;
+
+create function test.booking(p_booking uuid) returns booking.bookings language sql volatile
+as $$ select b from booking.bookings b where b.id = p_booking $$;
+
+create function test.payment(p_booking uuid) returns booking.payments language sql volatile
+as $$ select p from booking.payments p where p.booking_id = p_booking $$;
+
+create function test.student(p_booking uuid) returns text language sql volatile
+as $$ select b.student_id from booking.bookings b where b.id = p_booking $$;
+
+create function test.expert(p_booking uuid) returns text language sql volatile
+as $$ select b.expert_id from booking.bookings b where b.id = p_booking $$;
+
+create function test.seats_taken(p_slot uuid) returns int language sql volatile
+as $$ select sum(q.taken)::int from booking.slot_seats q where q.slot_id = p_slot $$;
+
+-- Status of a booking and of its payment in one word: 'confirmed/authorized'; without a payment 'pending/-'.
+create function test.state(p_booking uuid) returns text language sql volatile
+as $$
+  select b.status || '/' || coalesce(p.status::text, '-')
+  from booking.bookings b left join booking.payments p on p.id = b.payment_id where b.id = p_booking
+$$;
+
+-- The commands of a booking's payment in order, as text: 'capture_payment_intent done/applied'.
+create function test.commands(p_booking uuid) returns text[] language sql volatile
+as $$
+  select coalesce(array_agg(c.operation || ' ' || c.status || coalesce('/' || c.outcome, '') order by c.created_at, c.ctid), '{}')
+  from booking.stripe_commands c join booking.bookings b on b.payment_id = c.payment_id where b.id = p_booking
+$$;
+
+create function test.open_command(p_booking uuid) returns uuid language sql volatile
+as $$
+  select c.id from booking.stripe_commands c join booking.payments p on p.id = c.payment_id
+  where p.booking_id = p_booking and c.stripe_id = p.stripe_payment_intent_id and c.status in ('pending', 'running')
+$$;
+
+-- -- Stripe's objects -------------------------------------------------------------------------------------------------
+
+-- A booking's PaymentIntent as Stripe shows it. Before it is recorded it has the id that test.prepare() will record.
+create function test.intent_id(p_booking uuid) returns text language sql volatile
+as $$
+  select coalesce(p.stripe_payment_intent_id, 'pi_' || replace(b.payment_id::text, '-', ''))
+  from booking.bookings b left join booking.payments p on p.id = b.payment_id where b.id = p_booking
+$$;
+
+create function test.intent(p_booking uuid, p_status text default 'requires_capture', p_received bigint default null)
+returns jsonb language sql volatile
+as $$
+  select jsonb_build_object('id', test.intent_id(b.id), 'object', 'payment_intent', 'status', p_status,
+    'amount', b.amount, 'currency', b.currency::text,
+    'amount_capturable', case when p_status = 'requires_capture' then b.amount else 0 end,
+    'amount_received', coalesce(p_received, case when p_status = 'succeeded' then b.amount else 0 end),
+    'latest_charge', 'ch_' || replace(b.payment_id::text, '-', ''),
+    'metadata', jsonb_build_object('booking_id', b.id, 'payment_id', b.payment_id))
+  from booking.bookings b where b.id = p_booking
+$$;
+
+create function test.charge(
+  p_booking uuid, p_captured boolean default false, p_refunded bigint default 0, p_amount_captured bigint default null,
+  p_capture_before timestamptz default null
+) returns jsonb language sql volatile
+as $$
+  select jsonb_build_object('id', 'ch_' || replace(b.payment_id::text, '-', ''), 'object', 'charge', 'status', 'succeeded',
+    'payment_intent', test.intent_id(b.id), 'amount', b.amount, 'currency', b.currency::text, 'captured', p_captured,
+    'amount_captured', coalesce(p_amount_captured, case when p_captured then b.amount else 0 end),
+    'amount_refunded', p_refunded, 'refunded', p_refunded >= b.amount,
+    'payment_method_details', jsonb_build_object('type', 'card', 'card', jsonb_strip_nulls(jsonb_build_object(
+      'brand', 'visa', 'capture_before', extract(epoch from p_capture_before)::bigint))),
+    'metadata', jsonb_build_object('booking_id', b.id, 'payment_id', b.payment_id))
+  from booking.bookings b where b.id = p_booking
+$$;
+
+create function test.refund(
+  p_booking uuid, p_amount bigint, p_id text default null, p_status text default 'succeeded', p_command uuid default null
+) returns jsonb language sql volatile
+as $$
+  select jsonb_build_object('id', coalesce(p_id, test.unique('re')), 'object', 'refund', 'status', p_status,
+    'amount', p_amount, 'currency', b.currency::text, 'payment_intent', test.intent_id(b.id),
+    'charge', 'ch_' || replace(b.payment_id::text, '-', ''),
+    'metadata', jsonb_strip_nulls(jsonb_build_object('payment_id', b.payment_id, 'command_id', p_command)))
+  from booking.bookings b where b.id = p_booking
+$$;
+
+-- Delivers an event; returns what process_webhook_event says. Its time is the clock's unless one is given.
+create function test.event(p_type text, p_object jsonb, p_id text default null, p_created timestamptz default null)
+returns text language sql volatile
+as $$
+  select booking.process_webhook_event(jsonb_build_object('id', coalesce(p_id, test.unique('evt')), 'object', 'event',
+    'type', p_type, 'created', floor(extract(epoch from coalesce(p_created, booking.clock())))::bigint,
+    'data', jsonb_build_object('object', p_object)))
+$$;
+
+-- -- A payment's way --------------------------------------------------------------------------------------------------
+
+-- Prepares the payment and records its PaymentIntent; returns the PaymentIntent's id.
+create function test.prepare(p_booking uuid) returns text language plpgsql volatile
+as $$
+declare
+  v_payment uuid;
+begin
+  select t.payment_id into v_payment from booking.prepare_payment_intent(test.student(p_booking), p_booking) t;
+  perform booking.record_payment_intent(v_payment, test.intent_id(p_booking));
+  return test.intent_id(p_booking);
+end
+$$;
+
+-- The card is authorized: pending/authorized. Returns the PaymentIntent's id.
+create function test.authorize(p_booking uuid) returns text language plpgsql volatile
+as $$
+begin
+  perform test.prepare(p_booking);
+  if test.event('payment_intent.amount_capturable_updated', test.intent(p_booking)) <> 'processed' then
+    raise exception 'the authorization of % was not processed', p_booking;
+  end if;
+  return test.intent_id(p_booking);
+end
+$$;
+
+-- The object that Stripe returns for a command that succeeds.
+create function test.answer(p_command uuid) returns jsonb language plpgsql volatile
+as $$
+declare
+  v_command booking.stripe_commands;
+  v_booking uuid;
+begin
+  select c.* into strict v_command from booking.stripe_commands c where c.id = p_command;
+  select p.booking_id into strict v_booking from booking.payments p where p.id = v_command.payment_id;
+  return case v_command.operation
+    when 'capture_payment_intent' then test.intent(v_booking, 'succeeded', (v_command.params ->> 'amount_to_capture')::bigint)
+    when 'cancel_payment_intent' then test.intent(v_booking, 'canceled')
+    when 'create_refund' then test.refund(v_booking, (v_command.params ->> 'amount')::bigint, p_command => p_command)
+  end || case when v_command.operation = 'create_refund' then jsonb_build_object('payment_intent', v_command.stripe_id)
+              else jsonb_build_object('id', v_command.stripe_id) end;
+end
+$$;
+
+-- Claims a command and completes it with what Stripe would return; true when the claim held.
+create function test.run_command(p_command uuid) returns boolean language plpgsql volatile
+as $$
+begin
+  perform from booking.claim_stripe_command(p_command, 'test');
+  if not found then
+    raise exception 'command % cannot be claimed', p_command;
+  end if;
+  return booking.complete_stripe_command(p_command, 'test', test.answer(p_command));
+end
+$$;
+
+-- Runs a booking's open commands one after the other until none is left; returns how many.
+create function test.run_commands(p_booking uuid) returns int language plpgsql volatile
+as $$
+declare
+  v_command uuid;
+  v_count int := 0;
+begin
+  loop
+    v_command := test.open_command(p_booking);
+    exit when v_command is null;
+    perform test.run_command(v_command);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+
+-- The expert confirms an authorized booking: confirmed/authorized, its capture is waiting. Returns the command.
+create function test.confirm(p_booking uuid) returns uuid language sql volatile
+as $$ select c.command_id from booking.confirm_booking_transaction(test.expert(p_booking), p_booking) c $$;
+
+-- From pending (unpaid or authorized) to confirmed/captured. Returns the PaymentIntent's id.
+create function test.capture(p_booking uuid) returns text language plpgsql volatile
+as $$
+begin
+  if test.state(p_booking) not like '%/authorized' then
+    perform test.authorize(p_booking);
+  end if;
+  perform test.run_command(test.confirm(p_booking));
+  return test.intent_id(p_booking);
+end
+$$;
+
+-- A booking that is confirmed and captured, p_start ahead.
+create function test.captured_booking(p_start interval default '7 days', p_amount bigint default 5000, p_currency text default 'usd')
+returns uuid language plpgsql volatile
+as $$
+declare
+  v_booking uuid := test.book(test.make_slot(p_start, p_amount => p_amount, p_currency => p_currency));
+begin
+  perform test.capture(v_booking);
+  return v_booking;
+end
+$$;
+
+-- -- Assertions -------------------------------------------------------------------------------------------------------
+
+-- That a statement is refused: SQLSTATE, message and the given fields of DETAIL, with a hint for the caller.
+-- Whatever the statement wrote is rolled back.
+create function test.refused(p_sql text, p_sqlstate text, p_message text, p_detail jsonb, p_description text)
+returns text language plpgsql volatile
+as $$
+declare
+  v_state text;
+  v_message text;
+  v_detail text;
+  v_hint text;
+begin
+  begin
+    execute p_sql;
+    return fail(p_description) || e'\n' || diag('nothing was raised');
+  exception when others then
+    get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_detail = pg_exception_detail,
+      v_hint = pg_exception_hint;
+  end;
+  if v_state <> p_sqlstate or v_message <> p_message or v_hint = ''
+    or p_sqlstate like 'PT%' and not v_detail::jsonb @> p_detail
+  then
+    return fail(p_description) || e'\n'
+      || diag(format('raised %s %s, detail %s, hint %s', v_state, v_message, v_detail, v_hint));
+  end if;
+  return pass(p_description);
+end
+$$;
