@@ -1,0 +1,59 @@
+# Needs python3 (3.11 or newer) and make; everything else is installed into .venv.
+PYTHON  ?= python3
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+PYTEST   = $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test test-18 test-15 coverage lint sqitch debian-packages clean
+
+help:
+	@echo "make demo    run the whole main job once, step by step"
+	@echo "make up      start everything for development and keep serving"
+	@echo "make test    install what the tests need, then run all of them on PostgreSQL 18 and 15"
+	@echo "make lint    ruff and mypy"
+	@echo "make sqitch  bring db/sqitch in step with the migrations and functions"
+	@echo "make clean   remove the environment and what the tools left (not the data of make up)"
+
+demo: $(VENV)/.installed
+	@$(BIN)/pgbooking demo
+
+up: $(VENV)/.installed
+	@exec $(BIN)/pgbooking up
+
+test: $(VENV)/.installed-test debian-packages lint
+	@$(BIN)/coverage erase
+	$(PYTEST) --pg=18
+	$(PYTEST) --pg=15 --cov-append
+	@$(BIN)/coverage report
+
+test-18 test-15: test-%: $(VENV)/.installed-test debian-packages
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --pg=$*
+
+lint: $(VENV)/.installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+sqitch: $(VENV)/.installed
+	@$(BIN)/python -m glue.sqitch
+
+debian-packages:
+	@tests/pg/debian-packages
+
+# Stamps: a second run installs nothing.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,527 @@
+"""The command `pgbooking`: each command calls one function and prints its answer.
+
+Exit codes: 0 all is well, 1 it failed or something is wrong, 2 the command was used wrongly. What each
+command needs is imported when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from glue import console
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+JWT_SECRET_BYTES = 32
+INSTANTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
+
+class Failure(click.ClickException):
+    """One line on standard error, exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"pgbooking: {' '.join(self.message.split())}", file=file or sys.stderr)
+
+
+class Misuse(Failure):
+    """The environment does not allow the command: exit code 2."""
+
+    exit_code = 2
+
+
+class Group(click.Group):
+    """Commands in the order in which a person meets them, and errors of what they call as one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if not _is_expected(error):
+                raise
+            wrongly_used = type(error).__name__ == "SettingsError"
+            raise (Misuse if wrongly_used else Failure)(_one_line(error)) from error
+
+
+def _is_expected(error: Exception) -> bool:
+    """Ours and the database's: their text is for a person. Anything else is a bug and keeps its trace."""
+    return any(
+        cls.__module__.split(".")[0] in ("glue", "psycopg", "psycopg_pool") for cls in type(error).__mro__
+    )
+
+
+def _one_line(error: Exception) -> str:
+    import psycopg
+
+    from glue.sessions import explain
+
+    return explain(error) if isinstance(error, psycopg.Error) else str(error)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pgbooking", prog_name="pgbooking")
+def main() -> None:
+    """Bookings and payments as stored functions in PostgreSQL.
+
+    \b
+    Try it:     pgbooking demo
+    Keep it:    pgbooking up
+    Install it: pgbooking migrate && pgbooking serve
+
+    The database is named by --database-url or the environment variable DATABASE_URL.
+    """
+
+
+def database(command: Command) -> Command:
+    """Adds --database-url and hands `url` to the command."""
+    option = click.option(
+        "--database-url",
+        "url",
+        envvar="DATABASE_URL",
+        required=True,
+        metavar="URL",
+        help="For example postgresql://user:secret@host:5432/name. Default: DATABASE_URL.",
+    )
+    return option(command)
+
+
+def as_json(command: Command) -> Command:
+    """Adds --json and hands `as_json` to the command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def ignore_terminal_settings(command: Command) -> Command:
+    """For a command that runs until it is told to stop: Ctrl-C is not an error."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt:
+            return None
+
+    return run  # type: ignore[return-value]
+
+
+# -- all in one ----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--verbose", is_flag=True, help="Also show what the processes log.")
+def demo(verbose: bool) -> None:
+    """Run the whole main job once, step by step, and compare the books at the end.
+
+    Starts PostgreSQL, the server, the worker and a stand-in for Stripe by itself, and stops them again. With
+    DATABASE_URL set, that server is used instead.
+    """
+    from glue import demo as module  # type: ignore[attr-defined,unused-ignore]
+
+    sys.exit(module.main(verbose=verbose))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".pgbooking"),
+    show_default=True,
+    help="Folder of the database and the generated secrets; kept.",
+)
+@ignore_terminal_settings
+def up(host: str, port: int, data: Path) -> None:
+    """Start everything for development and keep serving until Ctrl-C.
+
+    \b
+    pgbooking up
+    pgbooking up --port 9000 --data /tmp/try
+    """
+    from glue import up as module  # type: ignore[attr-defined,unused-ignore]
+
+    sys.exit(module.main(host=host, port=port, data=data))
+
+
+# -- schema --------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@database
+@as_json
+@click.option(
+    "--reload", is_flag=True, help="Load every function file, changed or not: undoes edits by hand."
+)
+@click.option(
+    "--lock-timeout", default="10s", show_default=True, help="Give up on a table that stays busy so long."
+)
+def migrate(url: str, as_json: bool, reload: bool, lock_timeout: str) -> None:
+    """Apply the pending migrations and load the functions that changed.
+
+    Safe to run again and from several places at once. Needs a direct connection, not a transaction pooler.
+
+    \b
+    DATABASE_URL=postgresql://postgres@localhost/shop pgbooking migrate
+    pgbooking migrate --json | jq .functions
+    """
+    from dataclasses import asdict
+
+    from glue import deploy
+
+    with console.progress(quiet=as_json) as report:
+        done = deploy.migrate(url, report=report, reload=reload, lock_timeout=lock_timeout)
+    if as_json:
+        console.print_json(asdict(done))
+        return
+    migrations, functions = (
+        console.count(done.migrations, "migration"),
+        console.count(done.functions, "function file"),
+    )
+    click.echo(f"{migrations} applied, {functions} loaded")
+    for orphan in done.orphans:
+        click.echo(f"in no file (drop it when nobody calls it): {orphan}", err=True)
+
+
+@main.command()
+@database
+@as_json
+@click.option("--steps", type=click.IntRange(1), default=1, show_default=True, help="How many migrations.")
+@click.option("--all", "everything", is_flag=True, help="All of them: nothing of pgbooking is left.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rollback(url: str, as_json: bool, steps: int, everything: bool, yes: bool) -> None:
+    """Take back the newest migrations. The data in their tables is lost.
+
+    \b
+    pgbooking rollback --steps 1
+    pgbooking rollback --all --yes
+    """
+    from glue import deploy
+
+    what = "ALL migrations" if everything else f"the last {steps} migration{'s' if steps > 1 else ''}"
+    if not yes:
+        click.confirm(f"Take back {what} and lose the data in their tables?", abort=True, err=True)
+    with console.progress(quiet=as_json) as report:
+        names = deploy.rollback(url, steps=None if everything else steps, report=report)
+    if as_json:
+        console.print_json({"rolled_back": names})
+    else:
+        click.echo(f"{console.count(names, 'migration')} taken back{': ' if names else ''}{', '.join(names)}")
+
+
+@main.command()
+@database
+@as_json
+def check(url: str, as_json: bool) -> None:
+    """Compare the database with the SQL files; exit code 1 when they differ.
+
+    Finds pending migrations, functions and triggers that were edited by hand, are missing, or are in no
+    file, and changed rights, owners and comments. Changes nothing.
+    """
+    from glue import deploy
+
+    found = deploy.check(url)
+    if as_json:
+        console.print_json([{"kind": item.kind, "name": item.name, "detail": item.detail} for item in found])
+    elif found:
+        console.print_table(
+            ["difference", "what", "detail"], ([item.kind, item.name, item.detail] for item in found)
+        )
+    else:
+        click.echo("database and files agree")
+    sys.exit(1 if found else 0)
+
+
+# -- processes -----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes. Default: chosen by the server.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="Threads of each process. Default: chosen by the server."
+)
+@ignore_terminal_settings
+def serve(host: str, port: int, workers: int | None, threads: int | None) -> None:
+    """Serve the HTTP interface. Everything else is set in the environment (docs/operations.md).
+
+    \b
+    pgbooking serve --host 0.0.0.0 --port 8000
+    """
+    from glue import serve as module  # type: ignore[attr-defined,unused-ignore]
+
+    chosen = {
+        name: value for name, value in (("workers", workers), ("threads", threads)) if value is not None
+    }
+    module.main(host=host, port=port, **chosen)
+
+
+@main.command()
+@ignore_terminal_settings
+def worker() -> None:
+    """Mirror to Stripe what the server left in the outbox; several at once are safe.
+
+    Needs DATABASE_URL and STRIPE_SECRET_KEY in the environment. SIGTERM lets it finish what it has in hand.
+    """
+    from glue import worker as module
+    from glue.settings import Settings
+
+    module.main(Settings.from_env(os.environ, role="worker"))
+
+
+@main.command()
+@click.option(
+    "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--webhook-url", metavar="URL", help="Where events are sent.")
+@click.option("--webhook-secret", "secrets", multiple=True, help="Signs them; repeat it for a rotation.")
+@click.option("--api-key", "keys", multiple=True, help="Accept only this key; may be repeated.")
+@ignore_terminal_settings
+def sandbox(port: int, webhook_url: str | None, secrets: tuple[str, ...], keys: tuple[str, ...]) -> None:
+    """Run a stand-in for Stripe's API on 127.0.0.1; stripe-python talks to it unmodified.
+
+    \b
+    pgbooking sandbox --port 12111 --webhook-url http://127.0.0.1:8000/api/webhooks/stripe \\
+        --webhook-secret whsec_test
+    """
+    from glue import sandbox as module
+
+    try:
+        module.serve(port=port, webhook_url=webhook_url, webhook_secret=secrets, api_keys=keys)
+    except OSError as error:
+        raise Failure(f"cannot listen on port {port}: {error.strerror}") from error
+
+
+# -- daily work ----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@database
+@as_json
+@click.option(
+    "--batch", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Bookings in one commit."
+)
+@click.option(
+    "--timeout", default="30 minutes", show_default=True, help="How long a booking may stay pending."
+)
+def cleanup(url: str, as_json: bool, batch: int, timeout: str) -> None:
+    """Cancel the pending bookings that timed out, batch by batch, until none is left.
+
+    \b
+    pgbooking cleanup
+    pgbooking cleanup --timeout '2 hours' --json
+    """
+    total = 0
+    with _connection(url) as conn, console.counter("expired bookings cancelled", quiet=as_json) as show:
+        while True:
+            row = conn.execute(
+                "select booking.cleanup_expired_bookings("
+                "p_batch_size => %(batch)s, p_timeout => %(timeout)s::interval) as cancelled",
+                {"batch": batch, "timeout": timeout},
+            ).fetchone()
+            if row["cancelled"] == 0:
+                break
+            total += row["cancelled"]
+            show(total)
+    if as_json:
+        console.print_json({"cancelled": total})
+    else:
+        click.echo(f"{total} expired booking{'' if total == 1 else 's'} cancelled")
+
+
+@main.command()
+@database
+@as_json
+@click.option(
+    "--from", "start", type=click.DateTime(INSTANTS), help="Beginning of the window, UTC unless it says more."
+)
+@click.option("--to", "end", type=click.DateTime(INSTANTS), help="End of the window.")
+def stats(url: str, as_json: bool, start: datetime | None, end: datetime | None) -> None:
+    """Print the figures of the business: bookings, money, seats, webhooks, outbox.
+
+    \b
+    pgbooking stats
+    pgbooking stats --from 2026-11-01 --to 2026-12-01 --json
+    """
+    with _connection(url) as conn:
+        row = conn.execute(
+            "select * from booking.get_booking_stats(p_from => %(start)s, p_to => %(end)s)",
+            {"start": _utc(start), "end": _utc(end)},
+        ).fetchone()
+    if as_json:
+        console.print_json(row)
+    else:
+        console.print_table(["figure", "value"], ([name, console.plain(row[name])] for name in row))
+
+
+@main.group(cls=Group)
+def cron() -> None:
+    """Let pg_cron run the maintenance inside PostgreSQL."""
+
+
+@cron.command("install")
+@database
+@click.option("--schedule", default="*/15 * * * *", show_default=True, help="When, as cron writes it.")
+def cron_install(url: str, schedule: str) -> None:
+    """Register the maintenance with pg_cron, or say what to run where pg_cron lives.
+
+    The job runs as the role that registers it: log in as one that is a member of booking_cron.
+    """
+    with _connection(url) as conn:
+        row = conn.execute(
+            "select booking.schedule_maintenance(p_schedule => %(schedule)s) as said", {"schedule": schedule}
+        ).fetchone()
+    click.echo(row["said"])
+    _exit_unless(_has_pg_cron(url))
+
+
+@cron.command("status")
+@database
+@as_json
+def cron_status(url: str, as_json: bool) -> None:
+    """Show the job and its last runs; exit code 1 when there is no active job."""
+    jobs: list[Mapping[str, Any]] = []
+    if _has_pg_cron(url):
+        with _connection(url) as conn:
+            jobs = conn.execute(_CRON_STATUS).fetchall()
+    if as_json:
+        console.print_json(jobs)
+    elif jobs:
+        console.print_table(list(jobs[0]), (list(map(console.plain, job.values())) for job in jobs))
+    else:
+        click.echo("pg_cron does not run the maintenance of this database", err=True)
+    _exit_unless(any(job["active"] for job in jobs))
+
+
+@cron.command("remove")
+@database
+def cron_remove(url: str) -> None:
+    """Take the job away; nothing happens when there is none."""
+    removed = 0
+    if _has_pg_cron(url):
+        with _connection(url) as conn:
+            removed = conn.execute(
+                "select cron.unschedule(j.jobid) from cron.job j where j.jobname = 'pgbooking-maintenance'"
+            ).rowcount
+    click.echo("removed" if removed else "there was no job")
+
+
+_CRON_STATUS = """
+select j.jobid, j.schedule, j.active, j.username, r.status as last_status, r.start_time as last_start,
+  r.return_message as last_message
+from cron.job j
+left join lateral (
+  select d.status, d.start_time, d.return_message from cron.job_run_details d
+  where d.jobid = j.jobid order by d.start_time desc nulls last limit 1
+) r on true
+where j.jobname = 'pgbooking-maintenance'
+"""
+
+
+def _has_pg_cron(url: str) -> bool:
+    with _connection(url) as conn:
+        return bool(conn.execute("select from pg_catalog.pg_extension where extname = 'pg_cron'").fetchone())
+
+
+@main.command()
+@click.option("--sub", required=True, help="Who the bearer is: the user id.")
+@click.option("--role", type=click.Choice(["student", "expert", "admin"]), required=True)
+@click.option(
+    "--ttl", default=3600, show_default=True, type=click.IntRange(1), help="Seconds until it expires."
+)
+@click.option("--secret", envvar="JWT_SECRET", required=True, help="Default: JWT_SECRET.")
+def token(sub: str, role: str, ttl: int, secret: str) -> None:
+    """Mint a token for development, signed with HS256 and JWT_SECRET.
+
+    \b
+    curl -H "Authorization: Bearer $(pgbooking token --sub alice --role student)" http://127.0.0.1:8000/api/bookings
+    """
+    import jwt
+
+    if len(secret.encode()) < JWT_SECRET_BYTES:
+        raise click.BadParameter(f"JWT_SECRET must have at least {JWT_SECRET_BYTES} bytes")
+    now = datetime.now(UTC)
+    claims: dict[str, Any] = {"sub": sub, "role": role, "iat": now, "exp": now + timedelta(seconds=ttl)}
+    for claim, name in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER")):
+        if os.environ.get(name):
+            claims[claim] = os.environ[name].split(",")[0].strip()
+    click.echo(jwt.encode(claims, secret, algorithm="HS256"))
+
+
+@main.command()
+@database
+@as_json
+def doctor(url: str, as_json: bool) -> None:
+    """Look for trouble: broken invariants, stuck outbox, failed webhooks, open alerts, missing timeouts.
+
+    Exit code 1 when something is wrong. Run it as a member of booking_dba, best with the DATABASE_URL of the
+    server, whose timeouts it judges.
+    """
+    from dataclasses import asdict
+
+    from glue.doctor import examine
+
+    with _connection(url) as conn:
+        found = list(examine(conn))
+    if as_json:
+        console.print_json([asdict(item) for item in found])
+    elif found:
+        rows = ([item.check, item.subject, console.plain(item.detail)] for item in found)
+        console.print_table(["check", "subject", "detail"], rows)
+    else:
+        click.echo("all is well")
+    sys.exit(1 if found else 0)
+
+
+# -- small things --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[Any]:
+    """A connection in autocommit with rows as dict, with the timeouts that its role has."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    from glue.sessions import libpq_url
+
+    try:
+        conn = psycopg.connect(
+            libpq_url(url),
+            autocommit=True,
+            row_factory=dict_row,
+            application_name="pgbooking",
+            connect_timeout=10,
+        )
+    except psycopg.OperationalError as error:
+        raise Failure(f"the database cannot be reached: {' '.join(str(error).split())}") from error
+    with conn:
+        yield conn
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _exit_unless(well: bool) -> None:
+    if not well:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
