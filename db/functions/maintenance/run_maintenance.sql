@@ -18,7 +18,7 @@ begin
     loop
       begin
         v_count := case v_part
-          when 'cleanup_expired_bookings' then booking.cleanup_expired_bookings()
+          when 'cleanup_expired_bookings' then booking.cleanup_expired_bookings(p_timeout => booking.booking_timeout())
           when 'complete_past_bookings' then booking.complete_past_bookings()
           when 'cleanup_old_webhook_events' then (select w.archived + w.deleted from booking.cleanup_old_webhook_events() w)
           when 'archive_old_bookings' then booking.archive_old_bookings()
