@@ -39,3 +39,5 @@ create or replace trigger forbid_truncate before truncate on booking.slots
   for each statement execute function booking.forbid_change();
 create or replace trigger forbid_truncate before truncate on booking.payments
   for each statement execute function booking.forbid_change();
+create or replace trigger forbid_truncate before truncate on booking.refunds
+  for each statement execute function booking.forbid_change();

@@ -1,0 +1,65 @@
+-- booking.keep_booking(): a booking moves only along the edges of its transition table, whoever updates the row.
+select * from no_plan();
+
+create function pg_temp.a_booking(p_status text) returns uuid language sql as $$
+  insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, status, confirmation, currency,
+    amount, scheduled_at, ends_at, cancelled_by, refund_percent, closed_at)
+  values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0,
+    p_status::booking.booking_status, 'expert', 'usd', 1000, now(), now(),
+    case p_status when 'cancelled' then 'student' end, case when p_status in ('declined', 'cancelled') then 100 end,
+    case when p_status not in ('pending', 'confirmed') then now() end)
+  returning id
+$$;
+
+create function pg_temp.moved(p_from text, p_to text, p_legal boolean) returns text language plpgsql as $$
+declare
+  v_id uuid := pg_temp.a_booking(p_from);
+  v_update text := format($sql$
+    update booking.bookings set status = %2$L, cancelled_by = case %2$L when 'cancelled' then 'student' end,
+      refund_percent = case when %2$L in ('declined', 'cancelled') then 100 end,
+      closed_at = case when %2$L not in ('pending', 'confirmed') then now() end
+    where id = %1$L $sql$, v_id, p_to);
+begin
+  execute 'set local role booking_owner';
+  if p_legal then
+    execute v_update;
+    execute 'reset role';
+    return is((select status::text from booking.bookings where id = v_id), p_to, format('%s -> %s', p_from, p_to));
+  end if;
+  begin
+    execute v_update;
+  exception when sqlstate 'PT409' then
+    execute 'reset role';
+    return is(sqlerrm, 'illegal_transition', format('%s -> %s is refused', p_from, p_to));
+  end;
+  execute 'reset role';
+  return fail(format('%s -> %s is refused', p_from, p_to));
+end
+$$;
+
+create temp table edges (from_status text, to_status text);
+insert into edges values ('pending', 'confirmed'), ('pending', 'declined'), ('pending', 'cancelled'),
+  ('confirmed', 'cancelled'), ('confirmed', 'completed');
+select pg_temp.moved(f::text, t::text, f = t or exists (select from edges e where (e.from_status, e.to_status) = (f::text, t::text)))
+from unnest(enum_range(null::booking.booking_status)) f, unnest(enum_range(null::booking.booking_status)) t;
+
+create temp table b as select pg_temp.a_booking('pending') as id, pg_temp.a_booking('declined') as declined;
+select test.refused(format('update booking.bookings set status = %L where id = %L', 'confirmed', declined), 'PT409', 'illegal_transition',
+  jsonb_build_object('booking_id', declined, 'from', 'declined', 'to', 'confirmed'), 'DETAIL says which booking and which step') from b;
+
+select test.refused(format('update booking.bookings set %s where id = %L', change, id), 'PT409', 'append_only',
+  jsonb_build_object('table', 'bookings', 'booking_id', id), 'a fact of creation stays: ' || change)
+from b, unnest(array['id = gen_random_uuid()', 'slot_id = gen_random_uuid()', 'seat_part = 1', 'student_id = ''other''',
+  'expert_id = ''other''', 'payment_id = gen_random_uuid()', 'amount = 999', 'currency = ''eur''']) change;
+
+select test.set_clock('2031-01-01 00:00Z');
+update booking.bookings set details = '{"note": "x"}', updated_at = '2000-01-01' where id = (select id from b);
+select is((test.booking(id)).updated_at, '2031-01-01 00:00Z'::timestamptz, 'updated_at is the time of the change') from b;
+
+-- what the table itself holds
+select throws_ok(format('update booking.bookings set %s where id = %L', change, id), '23514', null, 'refused by the table: ' || change)
+from b, unnest(array['status = ''cancelled'', refund_percent = 100, closed_at = now()', 'cancelled_by = ''student''',
+  'status = ''declined'', closed_at = now()', 'status = ''declined'', refund_percent = 101, closed_at = now()',
+  'status = ''declined'', refund_percent = 100', 'closed_at = now()',
+  'status = ''cancelled'', refund_percent = 100, closed_at = now(), cancelled_by = ''somebody''']) change;
+select * from finish();

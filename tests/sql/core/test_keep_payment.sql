@@ -1,0 +1,82 @@
+-- booking.keep_payment(): a payment moves only along the edges of its transition table, whoever updates the row.
+select * from no_plan();
+
+create function pg_temp.a_payment(p_status text) returns uuid language sql as $$
+  with b as (
+    insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
+      amount, scheduled_at, ends_at)
+    values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0, 'expert', 'usd', 1000,
+      now(), now())
+    returning id, payment_id, amount, currency)
+  insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded)
+  select payment_id, id, amount, currency, p_status::booking.payment_status,
+    case when p_status in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end,
+    case p_status when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
+  from b returning id
+$$;
+
+create function pg_temp.moved(p_from text, p_to text, p_legal boolean) returns text language plpgsql as $$
+declare
+  v_id uuid := pg_temp.a_payment(p_from);
+  v_update text := format($sql$
+    update booking.payments set status = %2$L,
+      amount_captured = greatest(amount_captured, case when %2$L in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end),
+      amount_refunded = case %2$L when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
+    where id = %1$L $sql$, v_id, p_to);
+begin
+  execute 'set local role booking_owner';
+  if p_legal then
+    execute v_update;
+    execute 'reset role';
+    return is((select status::text from booking.payments where id = v_id), p_to, format('%s -> %s', p_from, p_to));
+  end if;
+  begin
+    execute v_update;
+  exception when sqlstate 'PT409' then
+    execute 'reset role';
+    return is(sqlerrm, 'illegal_transition', format('%s -> %s is refused', p_from, p_to));
+  end;
+  execute 'reset role';
+  return fail(format('%s -> %s is refused', p_from, p_to));
+end
+$$;
+
+create temp table edges (from_status text, to_statuses text[]);
+insert into edges values
+  ('pending', '{requires_action, processing, failed, authorized, captured, cancelled}'),
+  ('requires_action', '{pending, processing, failed, authorized, captured, cancelled}'),
+  ('processing', '{pending, requires_action, failed, authorized, captured, cancelled}'),
+  ('failed', '{pending, requires_action, processing, authorized, captured, cancelled}'),
+  ('authorized', '{captured, cancelled, failed}'),
+  ('captured', '{partially_refunded, refunded}'),
+  ('partially_refunded', '{captured, refunded}'),
+  ('refunded', '{captured, partially_refunded}'),
+  ('cancelled', '{}');
+select pg_temp.moved(f::text, t::text, f = t or t::text = any (e.to_statuses))
+from unnest(enum_range(null::booking.payment_status)) f, unnest(enum_range(null::booking.payment_status)) t, edges e
+where e.from_status = f::text;
+select is((select count(*) from edges), (select count(*) from unnest(enum_range(null::booking.payment_status))), 'every status was looked at');
+
+create temp table p as select pg_temp.a_payment('cancelled') as cancelled, pg_temp.a_payment('captured') as captured, pg_temp.a_payment('pending') as pending;
+select test.refused(format('update booking.payments set status = %L where id = %L', 'authorized', cancelled), 'PT409', 'illegal_transition',
+  jsonb_build_object('payment_id', cancelled, 'from', 'cancelled', 'to', 'authorized'), 'DETAIL says which payment and which step') from p;
+select test.refused(format('update booking.payments set %s where id = %L', change, captured), 'PT409', 'append_only',
+  jsonb_build_object('table', 'payments', 'payment_id', captured), 'a fact stays: ' || change)
+from p, unnest(array['id = gen_random_uuid()', 'booking_id = gen_random_uuid()', 'amount = 2000', 'currency = ''eur''',
+  'amount_captured = 999']) change;
+
+select lives_ok(format('update booking.payments set stripe_payment_intent_id = %L where id = %L', 'pi_1', pending), 'a PaymentIntent is recorded once') from p;
+select test.refused(format('update booking.payments set stripe_payment_intent_id = %s where id = %L', value, pending), 'PT409', 'append_only',
+  jsonb_build_object('payment_id', pending), 'it never becomes ' || value) from p, unnest(array['null', '''pi_2''']) value;
+select throws_ok(format('update booking.payments set stripe_payment_intent_id = %L where id = %L', 'pi_1', captured), '23505', null,
+  'two payments never share a PaymentIntent') from p;
+
+select test.set_clock('2031-01-01 00:00Z');
+update booking.payments set stripe_charge_id = 'ch_1', updated_at = '2000-01-01' where id = (select captured from p);
+select is((select updated_at from booking.payments where id = captured), '2031-01-01 00:00Z'::timestamptz, 'updated_at is the time of the change') from p;
+
+-- refunded <= captured <= authorized, held by the table
+select throws_ok(format('update booking.payments set %s where id = %L', change, id), '23514', null, 'refused by the table: ' || change)
+from p, lateral (values (captured, 'amount_refunded = 1001'), (captured, 'amount_refunded = -1'), (captured, 'amount_captured = 1001'),
+  (pending, 'amount_captured = 1'), (pending, 'status = ''captured''')) v (id, change);
+select * from finish();
