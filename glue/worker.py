@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 
+from glue import logs
 from glue.db import Database
 from glue.mirror import Claim, Mirror, State
 from glue.settings import Settings
@@ -166,12 +167,11 @@ class Maintenance:
     def tick(self) -> bool:
         """Run the maintenance when it is due and ours. Whether it ran. Raises psycopg.Error."""
         if self._session is None:
-            session = self._connect()
-            leads = session.execute("select pg_try_advisory_lock(%s)", (MAINTENANCE_LOCK,)).fetchone()
+            self._session = self._connect()
+            leads = self._session.execute("select pg_try_advisory_lock(%s)", (MAINTENANCE_LOCK,)).fetchone()
             if not leads or not leads[0]:
-                session.close()
+                self.close()
                 return False
-            self._session = session
         if self._clock() < self._due:
             return False
         self._due = self._clock() + self._interval
@@ -205,7 +205,11 @@ class Maintenance:
 
 
 def main(settings: Settings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then finish the commands in hand. In the main thread only."""
+    """Run a worker until SIGTERM or SIGINT, then finish the commands in hand. In the main thread only.
+
+    Sets up this process's logging. Raises SettingsError when LOG_DIR cannot be written.
+    """
+    logs.configure(settings, name="pgbooking-worker")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -306,3 +306,26 @@ def test_a_refund_that_was_lost_is_found_among_others(here: World) -> None:
     assert here.payment(booking)["amount_refunded"] == PRICE // 2
     assert len(here.intent(booking.intent)["refunds"]) == 2
     here.assert_books_equal()
+
+
+def test_without_the_look_at_its_metadata_a_lost_refund_would_be_made_twice(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the one before."""
+    command = here.cancel(here.captured(hours=10))
+    monkeypatch.setattr(here.gateway, "_find_refund", lambda command: None)
+    here.control.fault("apply_then_500", path_regex=REFUND, method="POST")
+    here.mirror.run(command)
+    here.drain()
+    assert here.effects(REFUND) == 2
+
+
+def test_stripes_retry_after_is_kept_by_the_outbox(here: World) -> None:
+    command = decided(here)
+    here.control.fault("429", path_regex=CAPTURE, retry_after=300)
+    assert here.mirror.run(command) == "pending"
+    row = here.sql.execute(
+        "select run_at - now() > interval '290 s' as later from booking.stripe_commands"
+    ).fetchone()
+    assert row == {"later": True}
+    assert len(here.control.requests(path=CAPTURE)) == 1

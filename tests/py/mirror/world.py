@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -313,12 +313,10 @@ def world(url: str, sandbox: SandboxProcess) -> Iterator[World]:
         made.close()
 
 
-def wait_until(
-    connection: psycopg.Connection[Row], query: Any, *, done: Callable[[Row | None], bool] = bool
-) -> None:
-    """Ask the database until the answer is there; the statement waits inside the server."""
-    for _ in range(2000):
-        if done(connection.execute(query).fetchone()):
+def wait_until(connection: psycopg.Connection[Row], query: Any) -> None:
+    """Ask the database until it has a row to show; between the questions time passes in the server."""
+    for _ in range(4000):
+        if connection.execute(query).fetchone() is not None:
             return
         connection.execute("select pg_sleep(0.005)")
     raise AssertionError(f"never came true: {query}")
