@@ -11,15 +11,15 @@ from glue.sandbox.state import State, random_text
 SHORTEST, LONGEST = 30 * 60, 24 * 3600
 _CREATE = words(
     """
-    adaptive_pricing after_expiration allow_promotion_codes automatic_tax billing_address_collection
-    branding_settings cancel_url client_reference_id consent_collection currency custom_fields
-    custom_text customer customer_account customer_creation customer_email customer_update discounts
-    expires_at integration_identifier invoice_creation line_items locale managed_payments metadata mode
-    name_collection optional_items origin_context payment_intent_data payment_method_collection
-    payment_method_configuration payment_method_data payment_method_options payment_method_types
-    permissions phone_number_collection redirect_on_completion return_url saved_payment_method_options
-    shipping_address_collection shipping_options submit_type success_url tax_id_collection ui_mode
-    wallet_options
+    adaptive_pricing after_expiration allow_promotion_codes allowed_payment_method_types automatic_tax
+    billing_address_collection branding_settings cancel_url client_reference_id consent_collection
+    currency custom_fields custom_text customer customer_account customer_creation customer_email
+    customer_update discounts excluded_payment_method_types expires_at integration_identifier
+    invoice_creation line_items locale managed_payments metadata mode name_collection optional_items
+    origin_context payment_intent_data payment_method_collection payment_method_configuration
+    payment_method_data payment_method_options payment_method_types permissions phone_number_collection
+    redirect_on_completion return_url saved_payment_method_options shipping_address_collection
+    shipping_options submit_type success_url tax_id_collection ui_mode wallet_options
     """
 )
 _INTENT_DATA = words(
@@ -75,7 +75,9 @@ def create(call: Call) -> Obj:
         metadata=metadata,
         mode=mode,
         success_url=success_url,
-        payment_method_types=params.strings("payment_method_types") or ["card"],
+        payment_method_types=params.strings("payment_method_types")
+        or params.strings("allowed_payment_method_types")
+        or ["card"],
     )
     session["url"] = f"https://checkout.stripe.com/c/pay/{session['id']}"
     state.secret(session["id"]).update(line_items=rows, intent=intent_values)

@@ -192,9 +192,12 @@ class SandboxControl:
         """Make every scheduled retry due at once; returns how many there are."""
         return int(self.call("POST", "delivery/retry")["retrying"])
 
-    def wait_idle(self, timeout: float = 10) -> None:
-        """Wait until every event was delivered (held ones do not count); raises TimeoutError."""
-        status = self.call("POST", "delivery/wait", {"timeout": timeout})
+    def wait_idle(self, timeout: float = 10, *, retries: bool = True) -> None:
+        """Wait until every event was delivered (held ones do not count); raises TimeoutError.
+
+        With retries=False, until every event was tried: what the receiver refused may still be waiting.
+        """
+        status = self.call("POST", "delivery/wait", {"timeout": timeout, "retries": retries})
         if not status["idle"]:
             raise TimeoutError(f"webhooks still on the way: {status}")
 

@@ -184,7 +184,9 @@ class Control:
         return {"retrying": self._api.deliveries.retry_now()}
 
     def _wait(self, values: Obj) -> Obj:
-        return self._api.deliveries.wait_idle(_number(values, "timeout", 10))
+        return self._api.deliveries.wait_idle(
+            _number(values, "timeout", 10), retries=values.get("retries", True) is True
+        )
 
     def _delivery_log(self, _: Obj) -> Obj:
         return {"data": self._api.deliveries.log()}

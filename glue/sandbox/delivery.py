@@ -193,21 +193,21 @@ class Deliveries:
             self._changed.notify_all()
             return len(self._queue)
 
-    def wait_idle(self, seconds: float) -> Obj:
-        """Wait until nothing is queued, retries included.
+    def wait_idle(self, seconds: float, *, retries: bool = True) -> Obj:
+        """Wait until nothing is queued; without `retries`, until only retries in the future are.
 
         Held events do not count; a batch that waits for its shuffling is sent now.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
-            while self._batch or self._queue or self._in_flight:
+            while self._busy(retries):
                 if self._batch:
                     self._flush()
                 left = deadline - time.monotonic()
                 if left <= 0 or self._stopping:
                     break
                 self._changed.wait(left)
-            return self._status()
+            return {**self._status(), "idle": not self._busy(retries)}
 
     def status(self) -> Obj:
         with self._changed:
@@ -220,12 +220,17 @@ class Deliveries:
 
     def _status(self) -> Obj:
         return {
-            "idle": not (self._batch or self._queue or self._in_flight),
+            "idle": not self._busy(retries=True),
             "queued": len(self._queue) + len(self._batch),
             "in_flight": self._in_flight,
             "held": len(self._held),
             "retrying": sum(sending.attempt > 1 for sending in self._queue),
         }
+
+    def _busy(self, retries: bool) -> bool:
+        now = time.monotonic()
+        queued = [each for each in self._queue if retries or each.attempt == 1 or each.due <= now]
+        return bool(self._batch or queued or self._in_flight)
 
     def _send(self, event: Obj, *, delay: bool = True) -> None:
         due = time.monotonic() + (self._config.delay_ms / 1000 if delay else 0)

@@ -38,16 +38,17 @@ _TEXTS = (
 )
 _SHARED = words(
     """
-    amount amount_details application_fee_amount capture_method currency customer customer_account
-    excluded_payment_method_types hooks metadata payment_details payment_method
-    payment_method_configuration payment_method_data payment_method_options payment_method_types
-    setup_future_usage shipping transfer_data
+    allowed_payment_method_types amount amount_details application_fee_amount capture_method currency
+    customer customer_account excluded_payment_method_types hooks metadata payment_details
+    payment_method payment_method_configuration payment_method_data payment_method_options
+    payment_method_types setup_future_usage shipping transfer_data
     """
 ) | set(_TEXTS)
 _CONFIRM = words(
     """
-    amount_to_confirm capture_method confirmation_token error_on_requires_action mandate mandate_data
-    off_session payment_method payment_method_data payment_method_options payment_method_types
+    allowed_payment_method_types amount_details amount_to_confirm capture_method confirmation_token
+    error_on_requires_action excluded_payment_method_types hooks mandate mandate_data off_session
+    payment_details payment_method payment_method_data payment_method_options payment_method_types
     radar_options receipt_email return_url setup_future_usage shipping use_stripe_sdk
     """
 )
@@ -55,7 +56,7 @@ _CREATE = _SHARED | _CONFIRM | words("automatic_payment_methods confirm confirma
 
 _CAPTURE = words(
     """
-    amount_details amount_to_capture application_fee_amount final_capture metadata payment_details
+    amount_details amount_to_capture application_fee_amount final_capture hooks metadata payment_details
     statement_descriptor statement_descriptor_suffix transfer_data
     """
 )
@@ -71,7 +72,7 @@ def create(call: Call) -> Obj:
     metadata = params.metadata()
     confirm_now = params.boolean("confirm")
     texts = {name: params.string(name) for name in _TEXTS}
-    types = params.strings("payment_method_types")
+    types = params.strings("payment_method_types") or params.strings("allowed_payment_method_types")
     automatic = params.mapping("automatic_payment_methods")
     automatic.known(("enabled", "allow_redirects"))
     if not confirm_now and "off_session" in params:
