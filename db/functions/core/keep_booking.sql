@@ -1,6 +1,8 @@
 -- Trigger: a booking moves only along an edge of its transition table, its facts never change, updated_at is kept.
 --   pending -> confirmed | declined | cancelled;  confirmed -> cancelled | completed
--- Locks: none beyond the row. Errors: PT409 illegal_transition, PT409 append_only (a fact of creation was changed).
+-- A cancelled booking says by whom, a declined or cancelled one what it gives back, an ended one since when.
+-- Locks: none beyond the row. Errors: PT409 illegal_transition, append_only (a fact of creation was changed),
+--   inconsistent_booking.
 create or replace function booking.keep_booking()
 returns trigger
 language plpgsql volatile security definer
@@ -21,6 +23,15 @@ begin
   then
     perform booking.refuse(409, 'append_only', jsonb_build_object('table', 'bookings', 'booking_id', old.id),
       'Who booked what, where and for how much is fixed at creation.');
+  end if;
+  if (new.status = 'cancelled') <> (new.cancelled_by is not null)
+    or new.cancelled_by not in ('student', 'expert', 'system')
+    or (new.status in ('declined', 'cancelled')) <> (new.refund_percent is not null)
+    or new.refund_percent not between 0 and 100
+    or (new.status in ('pending', 'confirmed')) <> (new.closed_at is null)
+  then
+    perform booking.refuse(409, 'inconsistent_booking', jsonb_build_object('booking_id', new.id, 'status', new.status),
+      'cancelled_by, refund_percent and closed_at belong to the status.');
   end if;
   new.updated_at := booking.clock();
   return new;

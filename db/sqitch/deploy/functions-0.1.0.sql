@@ -30,6 +30,7 @@ set local check_function_bodies = off;
 \ir ../../functions/core/set_updated_at.sql
 \ir ../../functions/core/shard_of.sql
 \ir ../../functions/maintenance/archive_old_bookings.sql
+\ir ../../functions/maintenance/booking_timeout.sql
 \ir ../../functions/maintenance/clean_expired_idempotency_keys.sql
 \ir ../../functions/maintenance/cleanup_expired_bookings.sql
 \ir ../../functions/maintenance/cleanup_old_webhook_events.sql

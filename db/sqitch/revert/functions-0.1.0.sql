@@ -38,6 +38,7 @@ begin
     'set_updated_at',
     'shard_of',
     'archive_old_bookings',
+    'booking_timeout',
     'clean_expired_idempotency_keys',
     'cleanup_expired_bookings',
     'cleanup_old_webhook_events',
