@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument(
         "--api-key", action="append", default=[], help="accept only this key; may be repeated"
     )
+    parser.add_argument("--data-file", help="keep the state in this file")
     parser.add_argument("--exit-on-eof", action="store_true", help="end when standard input ends")
     options = parser.parse_args()
     try:
@@ -31,6 +32,7 @@ def main() -> int:
             webhook_url=options.webhook_url,
             webhook_secret=options.webhook_secret,
             api_keys=options.api_key,
+            data_file=options.data_file,
             exit_on_eof=options.exit_on_eof,
         )
     except (OSError, ValueError) as error:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 
 from glue.sandbox import charges, checkout, disputes, others, payment_intents, refunds
 from glue.sandbox.delivery import Config, Deliveries
@@ -128,7 +127,7 @@ class Api:
         self.log: deque[Obj] = deque(maxlen=LOG_LENGTH)
         self._initial_keys = api_keys
         self.api_keys = api_keys
-        self._numbers = count(1)
+        self.calls = 0
         self._log_lock = threading.Lock()
 
     def reset(self) -> None:
@@ -160,7 +159,6 @@ class Api:
         request_id = f"req_{random_text(14)}"
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         entry: Obj = {
-            "number": next(self._numbers),
             "id": request_id,
             "method": request.method,
             "path": request.path,
@@ -172,6 +170,8 @@ class Api:
             "dropped": False,
         }
         with self._log_lock:
+            self.calls += 1
+            entry["number"] = self.calls
             self.log.append(entry)
         try:
             response = self._respond(request, key, request_id, entry)

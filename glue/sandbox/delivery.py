@@ -86,6 +86,7 @@ class Deliveries:
         self._threads = 0
         self._stopping = False
         self._generation = 0
+        self.delivered = 0
         self._log: deque[Obj] = deque(maxlen=LOG_LENGTH)
 
     def start(self) -> None:
@@ -294,6 +295,7 @@ class Deliveries:
             }
         )
         if delivered:
+            self.delivered += 1
             sending.event["pending_webhooks"] = max(0, sending.event["pending_webhooks"] - 1)
         elif sending.attempt < self._config.max_attempts:
             wait_ms = min(self._config.retry_max_ms, self._config.retry_base_ms * 2 ** (sending.attempt - 1))

@@ -69,6 +69,16 @@ class Idempotency:
         with self._lock:
             self._entries.pop(key, None)
 
+    def finished(self) -> dict[str, Entry]:
+        """The keys that have an answer."""
+        with self._lock:
+            return {key: entry for key, entry in self._entries.items() if entry.status is not None}
+
+    def restore(self, entries: dict[str, Entry]) -> None:
+        """Go on with keys of an earlier run."""
+        with self._lock:
+            self._entries = dict(entries)
+
     def sweep(self) -> None:
         """Drop the keys that are over 24 hours old."""
         with self._lock:

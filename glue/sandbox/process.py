@@ -23,6 +23,7 @@ class SandboxProcess:
         webhook_url: str | None = None,
         webhook_secret: str | Sequence[str] = (),
         api_keys: Sequence[str] = (),
+        data_file: str | os.PathLike[str] | None = None,
     ) -> None:
         """Start it and wait until it listens; raises RuntimeError when it does not come up."""
         command = [sys.executable, "-m", "glue.sandbox", "--host", host, "--port", str(port), "--exit-on-eof"]
@@ -32,6 +33,8 @@ class SandboxProcess:
             command += ["--webhook-secret", secret]
         for key in api_keys:
             command += ["--api-key", key]
+        if data_file is not None:
+            command += ["--data-file", os.fspath(data_file)]
         source = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(part for part in (source, os.environ.get("PYTHONPATH", "")) if part)
         self._process = subprocess.Popen(
@@ -77,10 +80,16 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
     api_keys: Sequence[str] = (),
+    data_file: str | os.PathLike[str] | None = None,
 ) -> Iterator[SandboxProcess]:
     """A sandbox for the length of a `with` block; it has `.url` and `.control`."""
     sandbox = SandboxProcess(
-        host=host, port=port, webhook_url=webhook_url, webhook_secret=webhook_secret, api_keys=api_keys
+        host=host,
+        port=port,
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+        api_keys=api_keys,
+        data_file=data_file,
     )
     try:
         yield sandbox

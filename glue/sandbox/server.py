@@ -11,12 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from glue.sandbox.api import Api, Request, Response
 from glue.sandbox.control_api import PREFIX, Control
 from glue.sandbox.delivery import Config, Endpoint
 from glue.sandbox.errors import StripeError
+from glue.sandbox.persistence import Keeper
 
 BODY_LIMIT = 1024 * 1024
 TICK_SECONDS = 1.0
@@ -25,14 +27,18 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class SandboxServer(ThreadingHTTPServer):
-    """Listens at once; `serve_forever` answers. Port 0 picks a free one (`url` tells which)."""
+    """Listens at once; `serve_forever` answers. Port 0 picks a free one (`url` tells which).
+
+    A keeper saves the state every second and at the end.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, host: str, port: int, api: Api) -> None:
+    def __init__(self, host: str, port: int, api: Api, keeper: Keeper | None = None) -> None:
         self.api = api
+        self._keeper = keeper
         self.control = Control(api)
         self._stopped = threading.Event()
         super().__init__((host, port), _Handler)
@@ -52,6 +58,8 @@ class SandboxServer(ThreadingHTTPServer):
             self._stopped.set()
             self.api.barriers.release_all()
             self.api.deliveries.stop()
+            if self._keeper is not None:
+                self._keeper.save()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """A client that hangs up in the middle is nothing to report."""
@@ -61,6 +69,8 @@ class SandboxServer(ThreadingHTTPServer):
     def _ticks(self) -> None:
         while not self._stopped.wait(TICK_SECONDS):
             self.api.tick()
+            if self._keeper is not None:
+                self._keeper.save()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -118,11 +128,13 @@ def create_server(
     webhook_secret: str | Sequence[str] = (),
     api_keys: Sequence[str] = (),
     delivery: Config | None = None,
+    data_file: str | os.PathLike[str] | None = None,
 ) -> SandboxServer:
     """A server that listens and waits for `serve_forever`.
 
     `api_keys`: the only keys accepted; none means every `sk_test_...`. Raises ValueError for a webhook URL
-    without a secret, OSError when the port is taken.
+    without a secret or a data file that cannot be read, OSError when the port is taken. With `data_file` the
+    state outlives the server: it is read now and saved every second and at the end.
     """
     api = Api(tuple(api_keys), delivery)
     if webhook_url:
@@ -130,7 +142,11 @@ def create_server(
         if not all(secrets) or not secrets:
             raise ValueError("webhook_secret: is missing")
         api.deliveries.set_endpoints([Endpoint(webhook_url, secrets)])
-    return SandboxServer(host, port, api)
+    keeper = None
+    if data_file is not None:
+        keeper = Keeper(api, Path(data_file))
+        keeper.load()
+    return SandboxServer(host, port, api, keeper)
 
 
 def serve(
@@ -141,6 +157,7 @@ def serve(
     webhook_secret: str | Sequence[str] = (),
     api_keys: Sequence[str] = (),
     delivery: Config | None = None,
+    data_file: str | os.PathLike[str] | None = None,
     on_ready: Callable[[str], None] | None = None,
     exit_on_eof: bool = False,
 ) -> None:
@@ -156,6 +173,7 @@ def serve(
         webhook_secret=webhook_secret,
         api_keys=api_keys,
         delivery=delivery,
+        data_file=data_file,
     )
 
     def stop(*_: object) -> None:

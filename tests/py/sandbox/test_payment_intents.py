@@ -319,3 +319,11 @@ def test_objects_have_every_key_that_stripe_publishes(
         assert key in intent.to_dict()
     for key in ("balance_transaction", "billing_details", "failure_code", "outcome", "receipt_url"):
         assert key in charge.to_dict()
+
+
+def test_a_charge_can_be_described_and_found(client: stripe.StripeClient, payments: Payments) -> None:
+    intent = payments.held()
+    charge_id = str(intent.latest_charge)
+    after = client.v1.charges.update(charge_id, {"description": "Lesson", "metadata": {"k": "v"}})
+    assert (after.description, after.metadata.to_dict()) == ("Lesson", {"k": "v"})
+    assert [row.id for row in client.v1.charges.list({"payment_intent": intent.id})] == [charge_id]
