@@ -15,6 +15,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from glue.mirror import Mirror
 from glue.settings import Settings
@@ -181,12 +182,14 @@ class TestProcess:
     """`pgbooking worker` as the operating system sees it."""
 
     @contextmanager
-    def started(self, here: World) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, here: World, **env: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
             "import os; from glue.settings import Settings; from glue.worker import main;"
             "main(Settings.from_env(os.environ, role='worker'))"
         )
-        process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, **environment(here)})
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], env={**os.environ, **environment(here), **env}
+        )
         try:
             yield process
         finally:
@@ -229,14 +232,29 @@ class TestProcess:
         assert {row["idempotency_key"] for row in here.control.requests(path=CAPTURE)} == {str(command)}
         here.assert_books_equal()
 
-    def test_a_process_keeps_house(self, here: World) -> None:
+    @pytest.fixture
+    def login(self, here: World) -> Iterator[str]:
+        """URL of a role that may what a worker must."""
+        name = Identifier(f"worker_of_{here.sql.info.dbname}")
+        here.sql.execute(SQL("create role {} login in role booking_app, booking_cron").format(name))
+        yield here.url.replace("//postgres@", f"//worker_of_{here.sql.info.dbname}@")
+        here.sql.execute(SQL("drop role {}").format(name))
+
+    def test_with_the_rights_of_app_and_cron_it_runs_commands_and_keeps_house(
+        self, here: World, login: str
+    ) -> None:
         booking = here.book()
         here.sql.execute("update booking.bookings set created_at = created_at - interval '1 hour'")
-        with self.started(here) as process:
+        command = self.at_the_barrier(here, "before")
+        with self.started(here, DATABASE_URL=login) as process:
+            here.control.wait_barrier("capture", timeout=30)
+            here.control.release_barrier("capture")
+            wait_until(here.sql, ALL_DONE)
             wait_until(here.sql, "select from booking.bookings where status = 'cancelled'")
             process.terminate()
             assert process.wait(30) == 0
         assert here.booking(booking)["cancellation_reason"] == "expired"
+        assert here.command(command)["outcome"] == "applied"
 
 
 class TestMaintenance:
