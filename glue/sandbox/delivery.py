@@ -54,7 +54,7 @@ class Endpoint:
     url: str
     secrets: tuple[str, ...]
     enabled_events: tuple[str, ...] = ("*",)
-    id: str = "we_1sandbox"
+    id: str = "we_1sandbox0"
 
     def wants(self, event_type: str) -> bool:
         return any(fnmatchcase(event_type, pattern) for pattern in self.enabled_events)
@@ -109,8 +109,17 @@ class Deliveries:
             self._changed.notify_all()
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the receivers. What is queued goes to the new one of the same id, or nowhere."""
         with self._changed:
             self._endpoints = tuple(endpoints)
+            present = {endpoint.id: endpoint for endpoint in endpoints}
+            self._queue = [
+                replace(sending, endpoint=present[sending.endpoint.id])
+                for sending in self._queue
+                if sending.endpoint.id in present
+            ]
+            heapq.heapify(self._queue)
+            self._changed.notify_all()
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -297,13 +306,16 @@ class Deliveries:
         if delivered:
             self.delivered += 1
             sending.event["pending_webhooks"] = max(0, sending.event["pending_webhooks"] - 1)
-        elif sending.attempt < self._config.max_attempts:
+            return
+        present = next((each for each in self._endpoints if each.id == sending.endpoint.id), None)
+        if present is not None and sending.attempt < self._config.max_attempts:
             wait_ms = min(self._config.retry_max_ms, self._config.retry_base_ms * 2 ** (sending.attempt - 1))
             self._number += 1
             heapq.heappush(
                 self._queue,
                 replace(
                     sending,
+                    endpoint=present,
                     due=time.monotonic() + wait_ms / 1000,
                     number=self._number,
                     attempt=sending.attempt + 1,

@@ -1,7 +1,8 @@
 """The account in a file, so that a sandbox goes on where it was left.
 
-Kept: objects, what hangs on them, timers, the clock, idempotency keys. Not kept: faults, barriers, the log of
-requests, settings of the delivery. Events that were not delivered yet are sent after a restart.
+Kept: objects, what hangs on them, timers, the clock, idempotency keys, webhook endpoints. Not kept: faults,
+barriers, the log of requests, settings of the delivery. Events that were not delivered yet are sent after a
+restart.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 from glue.sandbox.api import Api
+from glue.sandbox.delivery import Endpoint
 from glue.sandbox.errors import Obj
 from glue.sandbox.idempotency import Entry
 
@@ -46,14 +49,25 @@ class Keeper:
             mark = self._mark()
             if mark == self._saved:
                 return
+            text = json.dumps(_dump(self._api))
             temporary = self._path.with_suffix(f"{self._path.suffix}.new")
-            temporary.write_text(json.dumps(_dump(self._api)), encoding="utf-8")
+            # It holds webhook secrets and client secrets.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
             os.replace(temporary, self._path)
             self._saved = mark
 
     def _mark(self) -> object:
         state = self._api.state
-        return self._api.calls, len(state.stores["event"]), state.clock.offset, self._api.deliveries.delivered
+        deliveries = self._api.deliveries
+        return (
+            self._api.calls,
+            len(state.stores["event"]),
+            state.clock.offset,
+            deliveries.delivered,
+            deliveries.endpoints,
+        )
 
 
 def _dump(api: Api) -> Obj:
@@ -84,6 +98,7 @@ def _dump(api: Api) -> Obj:
         ]
         for key, entry in api.idempotency.finished().items()
     }
+    values["endpoints"] = [asdict(each) for each in api.deliveries.endpoints]
     return values
 
 
@@ -107,5 +122,12 @@ def _restore(api: Api, values: Obj) -> None:
             for key, (endpoint, fingerprint, created, status, body, request_id) in values["keys"].items()
         }
     )
+    if not api.deliveries.endpoints:
+        api.deliveries.set_endpoints(
+            [
+                Endpoint(each["url"], tuple(each["secrets"]), tuple(each["enabled_events"]), each["id"])
+                for each in values["endpoints"]
+            ]
+        )
     for event in undelivered:
         api.deliveries.enqueue(event)

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -67,10 +68,14 @@ class SandboxServer(ThreadingHTTPServer):
             _logger.exception("request failed")
 
     def _ticks(self) -> None:
-        while not self._stopped.wait(TICK_SECONDS):
+        pause = TICK_SECONDS
+        while not self._stopped.wait(pause):
             self.api.tick()
             if self._keeper is not None:
+                began = time.monotonic()
                 self._keeper.save()
+                # A large state must not keep the sandbox busy with writing.
+                pause = max(TICK_SECONDS, 20 * (time.monotonic() - began))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -344,3 +344,26 @@ def test_refused_control_input_names_the_field(
     with pytest.raises(ControlError, match=f"^{field}:") as caught:
         sandbox.call("POST", path, values)
     assert caught.value.status == 400
+
+
+def test_what_is_queued_goes_to_the_receivers_new_address(
+    payments: Payments, sandbox: SandboxControl, receiver: Receiver
+) -> None:
+    sandbox.set_webhook("http://127.0.0.1:9/closed", SECRET)
+    sandbox.delivery(retry_base_ms=60_000)
+    payments.intent()
+    sandbox.wait_idle(retries=False)
+    sandbox.set_webhook(receiver.url, SECRET)
+    sandbox.retry_now()
+    sandbox.wait_idle()
+    assert receiver.types() == ["payment_intent.created"]
+
+
+def test_what_is_queued_for_a_removed_receiver_is_dropped(
+    payments: Payments, sandbox: SandboxControl, receiver: Receiver
+) -> None:
+    sandbox.delivery(delay_ms=60_000)
+    payments.intent()
+    sandbox.set_webhook(None)
+    sandbox.wait_idle()
+    assert receiver.events == []
