@@ -24,22 +24,20 @@ begin
       for no key update skip locked;
     end if;
     if not found then
-      perform from booking.slot_seats q where q.slot_id = p_slot_id and q.taken < q.capacity limit 1;
+      select q.part into v_part from booking.slot_seats q
+      where q.slot_id = p_slot_id and q.taken < q.capacity
+      order by q.part < v_start, q.part limit 1;
       if not found then
         return null;
       end if;
-      -- every row with a seat is being written: wait for one, then look again if it filled
-      select q.part into v_part from booking.slot_seats q
-      where q.slot_id = p_slot_id and q.taken < q.capacity
-      order by q.part limit 1
-      for no key update;
+      -- Every row with a seat is being written: wait for this one, and look again if it filled. One row a statement: a
+      -- row that filled stays locked, but whoever looks afterwards sees it full, so nobody waits for each other.
+      perform from booking.slot_seats q where q.slot_id = p_slot_id and q.part = v_part for no key update;
     end if;
+    update booking.slot_seats q set taken = q.taken + 1
+    where q.slot_id = p_slot_id and q.part = v_part and q.taken < q.capacity;
     if found then
-      update booking.slot_seats q set taken = q.taken + 1
-      where q.slot_id = p_slot_id and q.part = v_part and q.taken < q.capacity;
-      if found then
-        return v_part;
-      end if;
+      return v_part;
     end if;
   end loop;
   return null;

@@ -2,7 +2,7 @@
 -- frees their seats and queues the release of their holds, or the refund of what was captured unasked. A captured booking
 -- of an instant slot is confirmed instead. Rows that somebody is working on are left to the next run. Returns how many it
 -- cancelled. Commit between batches: nobody waits longer than one batch.
--- Locks: seat counters ascending -> bookings ascending (skip locked) -> payments ascending -> outbox insert.
+-- Locks: seat counters ascending (skip locked) -> bookings ascending (skip locked) -> payments ascending -> outbox insert.
 -- Errors: PT400 invalid_request (DETAIL.field batch_size, timeout).
 create or replace function booking.cleanup_expired_bookings(p_batch_size int default 100, p_timeout interval default '30 minutes')
 returns int
@@ -29,10 +29,16 @@ begin
   if v_due is null then
     return 0;
   end if;
-  perform from booking.slot_seats q
-  where (q.slot_id, q.part) in (select b.slot_id, b.seat_part from booking.bookings b where b.id = any (v_due))
-  order by q.slot_id, q.part
-  for no key update;
+  -- skip locked: a buyer may keep a counter that filled while waiting for another one, and must not wait for us then
+  with seats as (
+    select q.slot_id, q.part from booking.slot_seats q
+    where (q.slot_id, q.part) in (select b.slot_id, b.seat_part from booking.bookings b where b.id = any (v_due))
+    order by q.slot_id, q.part
+    for no key update skip locked
+  )
+  select array_agg(b.id) into v_due
+  from booking.bookings b join seats q on q.slot_id = b.slot_id and q.part = b.seat_part
+  where b.id = any (v_due);
   select array_agg(l.id) into v_due from (
     select b.id from booking.bookings b
     where b.id = any (v_due) and b.status = 'pending'

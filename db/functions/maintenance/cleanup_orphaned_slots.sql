@@ -1,7 +1,7 @@
 -- Repairs seat counters of slots that have not ended when they disagree with the bookings that hold seats there (a
 -- counter nobody can account for, left by hands in the tables). Returns how many slots it repaired, with an alert each.
 -- Each counter is locked before its bookings are counted: a count before the lock could be stale.
--- Locks: seat counters, ascending -> alert. Errors: none.
+-- Locks: seat counters, ascending, skipping locked ones -> alert. Errors: none.
 create or replace function booking.cleanup_orphaned_slots()
 returns int
 language plpgsql volatile security definer
@@ -24,7 +24,8 @@ begin
     order by q.slot_id, q.part
   loop
     select q.taken into v_taken from booking.slot_seats q
-    where q.slot_id = v_seat.slot_id and q.part = v_seat.part for no key update;
+    where q.slot_id = v_seat.slot_id and q.part = v_seat.part for no key update skip locked;
+    continue when not found; -- somebody is booking there: the next run sees to it
     select count(*) into v_held from booking.bookings b
     where b.slot_id = v_seat.slot_id and b.seat_part = v_seat.part and b.status in ('pending', 'confirmed');
     if v_taken <> v_held then
