@@ -142,7 +142,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         nowhere = DatabaseURI("postgresql+psycopg", None, None, None, None, None, {})
         super().__init__(nowhere, default_migration_table)
         if self.lock_table not in self.list_tables():
-            self.create_lock_table()
+            self.execute(self.format_sql(self.create_lock_table_sql))  # yoyo's own hides errors
         holder = self.execute("select pid from yoyo_lock").fetchone()
         if holder:
             raise DeployError(

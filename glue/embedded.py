@@ -19,6 +19,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -84,12 +85,14 @@ class Cluster:
         self._settings = {**DEFAULT_SETTINGS, **(settings or {})}
         self._auth: Auth = auth
         self._account = _account(system_user) if os.geteuid() == 0 else None
-        self._start_timeout = start_timeout
+        self._wait = ("-t", str(start_timeout))
 
     # -- what a caller uses ------------------------------------------------------------------------------
 
     def start(self) -> str:
         """Make the cluster if it is absent, start it if it does not run; returns the URL of postgres."""
+        if not (self.bin_dir / "postgres").exists():
+            raise EmbeddedError(f"there is no PostgreSQL in {self.bin_dir}")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock():
             self._share_with_account()
@@ -112,8 +115,7 @@ class Cluster:
         """Whether the server runs, is stopped, or its cluster was never made."""
         if not (self.data / "PG_VERSION").exists():
             return "absent"
-        done = self._run("pg_ctl", "-D", str(self.data), "status")
-        return "running" if done.returncode == 0 else "stopped"
+        return "running" if self._is_alive() else "stopped"
 
     def url(self, database: str = "postgres") -> str:
         """libpq URL of `database` for the superuser, with the password when one is asked for."""
@@ -137,6 +139,12 @@ class Cluster:
                 with contextlib.suppress(psycopg.errors.DuplicateDatabase):
                     conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return self.url(name)
+
+    def _is_alive(self) -> bool:
+        """Whether the process in postmaster.pid is this server: after a crash the number may be another's."""
+        if not Path("/proc/self").exists():
+            return self._run("pg_ctl", "-D", str(self.data), "status").returncode == 0
+        return _works_in(self._noted_pid(), self.data)
 
     # -- how it is done ----------------------------------------------------------------------------------
 
@@ -169,26 +177,43 @@ class Cluster:
             )
         last = self.folder / "port"
         candidates = [self._port] if self._port else [*_stored_port(last), *(0 for _ in range(5))]
-        problem = ""
+        said = ""
         for candidate in candidates:
+            self._bury()
             port = candidate or _free_port()
             self._configure(port)
-            done = self._run(
-                "pg_ctl",
-                "-D",
-                str(self.data),
-                "-l",
-                str(self.log),
-                "-w",
-                "-t",
-                str(self._start_timeout),
-                "start",
-            )
+            begin = self.log.stat().st_size
+            done = self._run("pg_ctl", "-D", str(self.data), "-l", str(self.log), "-w", *self._wait, "start")
             if done.returncode == 0:
                 last.write_text(f"{port}\n")
                 return
-            problem = _last_line(self.log.read_text(errors="replace") if self.log.exists() else done.stderr)
-        raise EmbeddedError(f"PostgreSQL in {self.data} does not start (see {self.log}): {problem}")
+            with self.log.open(errors="replace") as log:
+                log.seek(begin)
+                said = log.read()
+            if "Address already in use" not in said:
+                break
+        raise EmbeddedError(f"PostgreSQL in {self.data} does not start (see {self.log}): {_last_line(said)}")
+
+    def _bury(self) -> None:
+        """After a crash: wait for the last processes of the old server, whose memory they still hold.
+
+        Then its postmaster.pid goes when its number is now another program's, which PostgreSQL would take for
+        a running server. (Never before: the file is what keeps two servers off one folder.)
+        """
+        deadline = time.monotonic() + 30
+        while any(_works_in(pid, self.data) for pid in _all_processes()):
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"processes of an old server still work in {self.data}")
+            time.sleep(0.05)
+        pid = self._noted_pid()
+        if pid and Path(f"/proc/{pid}").exists():
+            (self.data / "postmaster.pid").unlink()
+
+    def _noted_pid(self) -> int:
+        try:
+            return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            return 0
 
     def _configure(self, port: int) -> None:
         settings = {
@@ -278,6 +303,18 @@ def _run_as(account: pwd.struct_passwd | None, command: Sequence[str]) -> subpro
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(list(command), code, out.read(), err.read())
+
+
+def _all_processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    """Every process of a server has its data folder as working directory."""
+    try:
+        return Path(f"/proc/{pid}/cwd").resolve(strict=True) == folder.resolve()
+    except OSError:
+        return False
 
 
 def _free_port() -> int:
