@@ -11,7 +11,8 @@ declare
 begin
   insert into booking.disputes as d (stripe_dispute_id, payment_id, amount, currency, status, reason, stripe_seen_at,
     created_at, updated_at)
-  select p_object ->> 'id', p.id, coalesce((p_object ->> 'amount')::bigint, 0), p.currency,
+  select p_object ->> 'id', p.id, coalesce((p_object ->> 'amount')::bigint, 0),
+    coalesce(lower(p_object ->> 'currency'), p.currency),
     coalesce(p_object ->> 'status', 'needs_response'), p_object ->> 'reason', p_seen_at, booking.clock(), booking.clock()
   from booking.payments p where p.id = p_payment_id
   on conflict (stripe_dispute_id) do update

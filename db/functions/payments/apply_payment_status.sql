@@ -15,9 +15,14 @@ as $$
 declare
   v_before_hold constant text[] := array['pending', 'requires_action', 'processing', 'failed']; -- in order of rank
   v_status text := p_payment.status::text;
+  v_is_held boolean := coalesce(p_target in ('authorized', 'captured'), false);
   v_is_charge boolean := p_object ? 'captured';
   v_charge jsonb := case when v_is_charge then p_object
                          when jsonb_typeof(p_object -> 'latest_charge') = 'object' then p_object -> 'latest_charge' end;
+  -- what a partial capture left of the hold counts as refunded at Stripe; it was never ours
+  v_released bigint := case when v_is_charge then greatest(0, (p_object ->> 'amount')::bigint
+                                                              - coalesce((p_object ->> 'amount_captured')::bigint,
+                                                                         (p_object ->> 'amount')::bigint)) else 0 end;
 begin
   if p_target = any (v_before_hold) then
     if not v_status = any (v_before_hold)
@@ -39,9 +44,11 @@ begin
   set status = coalesce(p_target::booking.payment_status, p.status),
       amount_captured = greatest(p.amount_captured, p_captured),
       charge_refunded = case when v_is_charge and (p_object ->> 'captured')::boolean
-        then greatest(p.charge_refunded, coalesce((p_object ->> 'amount_refunded')::bigint, 0)) else p.charge_refunded end,
-      stripe_charge_id = coalesce(p.stripe_charge_id, v_charge ->> 'id',
-        case when jsonb_typeof(p_object -> 'latest_charge') = 'string' then p_object ->> 'latest_charge' end),
+        then greatest(p.charge_refunded, coalesce((p_object ->> 'amount_refunded')::bigint, 0) - v_released)
+        else p.charge_refunded end,
+      -- a card that was declined leaves a charge too
+      stripe_charge_id = coalesce(p.stripe_charge_id, case when v_charge ->> 'status' is distinct from 'failed' then v_charge ->> 'id' end,
+        case when v_is_held and jsonb_typeof(p_object -> 'latest_charge') = 'string' then p_object ->> 'latest_charge' end),
       capture_before = coalesce(
         to_timestamp((v_charge #>> '{payment_method_details,card,capture_before}')::double precision), p.capture_before),
       stripe_seen_at = case when p_target = any (v_before_hold) then p_seen_at else p.stripe_seen_at end,

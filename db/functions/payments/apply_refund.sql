@@ -17,10 +17,11 @@ begin
     (p_object ->> 'amount')::bigint, p.currency, v_status, p_object ->> 'failure_reason', booking.clock(), booking.clock()
   from booking.payments p where p.id = p_payment_id
   on conflict (stripe_refund_id) do update
-  set status = excluded.status,
+  set status = case when f.status in ('failed', 'canceled') then f.status else greatest(f.status, excluded.status) end,
       failure_reason = coalesce(excluded.failure_reason, f.failure_reason),
       command_id = coalesce(f.command_id, excluded.command_id)
-    where f.status < excluded.status and f.status not in ('failed', 'canceled');
+    where f.status < excluded.status and f.status not in ('failed', 'canceled')
+      or f.command_id is null and excluded.command_id is not null;
   if found and v_status in ('failed', 'canceled') then
     perform booking.raise_alert('refund_failed', p_object ->> 'id', jsonb_build_object('payment_id', p_payment_id,
       'amount', (p_object ->> 'amount')::bigint, 'reason', p_object ->> 'failure_reason'));

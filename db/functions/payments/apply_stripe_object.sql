@@ -47,9 +47,9 @@ begin
   if not found then
     v_payment_id := coalesce(
       (select p.id from booking.payments p
-       where p.id::text = lower(p_object -> 'metadata' ->> 'payment_id')
-         and (p_object -> 'metadata' ->> 'payment_id') ~* '^[0-9a-f-]{36}$'
-         and p.id = (p_object -> 'metadata' ->> 'payment_id')::uuid),
+       -- other systems at the same Stripe account have metadata of their own
+       where p.id = case when p_object -> 'metadata' ->> 'payment_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                         then (p_object -> 'metadata' ->> 'payment_id')::uuid end),
       p_payment_id);
   end if;
   if v_payment_id is null then
@@ -89,7 +89,8 @@ begin
   end if;
   select p.* into v_payment from booking.payments p where p.id = v_payment_id;
   v_now := booking.clock();
-  if lower(p_object ->> 'currency') <> v_payment.currency then
+  -- a dispute may be in the currency of the card: it holds refunds back all the same
+  if v_kind <> 'dispute' and lower(p_object ->> 'currency') <> v_payment.currency then
     perform booking.refuse(409, 'currency_mismatch',
       jsonb_build_object('payment_id', v_payment.id, 'ours', v_payment.currency, 'theirs', p_object ->> 'currency'),
       'Stripe''s object is in another currency than the payment.');
@@ -107,6 +108,9 @@ begin
       perform booking.release_stray_intent(v_payment.id, v_intent_id, v_captured);
     elsif v_kind = 'payment_intent' and v_target is distinct from 'cancelled' then
       perform booking.release_stray_intent(v_payment.id, v_intent_id, 0);
+    elsif v_kind = 'refund' and p_object ->> 'status' in ('failed', 'canceled') then
+      perform booking.raise_alert('refund_failed', p_object ->> 'id', jsonb_build_object('payment_id', v_payment.id,
+        'stripe_id', v_intent_id, 'amount', p_object -> 'amount', 'reason', p_object ->> 'failure_reason'));
     end if;
     return true;
   end if;

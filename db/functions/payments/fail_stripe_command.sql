@@ -5,8 +5,8 @@
 --   error type gateway_busy: nothing was sent               -> pending again, not counted as an attempt
 --   p_retryable                                             -> pending again, exponential backoff with jitter, at least
 --     p_retry_after; the same key while the outcome is unknown (no answer, 401, 403, 409, 429, a 5xx that was not
---     replayed), a new key once it is known that nothing happened; after the last attempt dead. 401 and 403 alert and
---     never exhaust the attempts: a rotated key must not end anybody's booking
+--     replayed), a new key once it is known that nothing happened; after the last attempt dead. 401 and 403 alert,
+--     count as no attempt beyond the first and wait 64 times the first backoff: a rotated key must not end anybody's booking
 --   otherwise                                               -> dead, with an alert; the money's trail stays
 -- Source of the codes: Stripe, "Error codes". Returns whether this worker still held the command.
 -- Locks: (seat counter ->) booking -> payment -> command -> alert.
@@ -85,12 +85,13 @@ begin
       set status = 'pending', locked_by = null, lease_until = null, attempts = c.attempts - 1,
           run_at = v_now + coalesce(p_retry_after, v_settings.command_backoff)
       where c.id = p_command_id;
-    elsif p_retryable and (v_is_auth or v_command.attempts < v_settings.command_max_attempts) then
+    elsif v_is_auth or p_retryable and v_command.attempts < v_settings.command_max_attempts then
       v_will_retry := true;
-      v_delay := least(v_settings.command_backoff_cap,
-        v_settings.command_backoff * power(2, least(v_command.attempts - 1, 30)) * (0.5 + random() / 2));
+      v_delay := least(v_settings.command_backoff_cap, v_settings.command_backoff * (0.5 + random() / 2)
+        * power(2, case when v_is_auth then 6 else least(v_command.attempts - 1, 30) end));
       update booking.stripe_commands c
       set status = 'pending', locked_by = null, lease_until = null, last_error = p_error - 'payment_intent',
+          attempts = case when v_is_auth then greatest(1, c.attempts - 1) else c.attempts end, -- sent at least once
           run_at = v_now + greatest(v_delay, p_retry_after), key_generation = c.key_generation + v_known_void::int
       where c.id = p_command_id;
     else

@@ -47,6 +47,12 @@ begin
       when v_is_dead then 'cancel_payment_intent'
     end;
   elsif v_payment.status = 'cancelled' then
+    perform from booking.stripe_commands c
+    where c.stripe_id = v_payment.stripe_payment_intent_id and c.operation = 'create_refund'
+      and c.outcome is distinct from 'superseded';
+    if found then
+      return v_open.id; -- it was paid after all, and release_stray_intent() gives it back
+    end if;
     -- our own word so far: the PaymentIntent came to be known only afterwards
     v_wish := case when v_payment.stripe_cancelled_at is null then 'cancel_payment_intent' end;
   elsif v_is_dead then
