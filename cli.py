@@ -436,7 +436,10 @@ where j.jobname = 'pgbooking-maintenance'
 
 def _has_pg_cron(url: str) -> bool:
     with _connection(url) as conn:
-        return bool(conn.execute("select from pg_catalog.pg_extension where extname = 'pg_cron'").fetchone())
+        row = conn.execute(
+            "select 1 as there from pg_catalog.pg_extension where extname = 'pg_cron'"
+        ).fetchone()
+        return row is not None
 
 
 @main.command()

@@ -135,7 +135,8 @@ class Cluster:
         from psycopg import sql
 
         with psycopg.connect(self.url(), autocommit=True) as conn:
-            if not conn.execute("select from pg_catalog.pg_database where datname = %s", [name]).fetchone():
+            found = conn.execute("select 1 from pg_catalog.pg_database where datname = %s", [name]).fetchone()
+            if found is None:
                 with contextlib.suppress(psycopg.errors.DuplicateDatabase):
                     conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return self.url(name)
