@@ -16,20 +16,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode
 
 import jwt
 import psycopg
 import urllib3
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import dict_row
 
 from glue import deploy
 from glue.children import Child, ChildError, Interrupts
 from glue.embedded import Cluster, embedded_bin_dir
-from glue.sandbox.control import SandboxControl
+from glue.logins import Login, bracketed, connected, make_url
+from glue.sandbox.control import ControlError, SandboxControl
 from glue.sessions import explain, libpq_url
 
 __all__ = ["DATABASE", "Ports", "Secrets", "System", "SystemFailure", "mint"]
@@ -41,12 +39,6 @@ SANDBOX_READY = "Stripe sandbox ready at "
 START_SECONDS = 60
 STOP_SECONDS = 35
 """More than the server gives its requests in hand."""
-
-LOGIN_TIMEOUTS: Mapping[str, str] = {
-    "lock_timeout": "5s",
-    "statement_timeout": "10s",
-    "idle_in_transaction_session_timeout": "10s",
-}
 
 # What the launcher decides; a value of the caller's environment would mean another system.
 _DECIDED = (
@@ -80,6 +72,9 @@ _TUNED = (
     "STATEMENT_TIMEOUT_MS",
     "TRUSTED_PROXIES",
 )
+
+EXPECTED = (OSError, RuntimeError, psycopg.Error, urllib3.exceptions.HTTPError, ControlError)
+"""What may go wrong on a machine; anything else is a bug and keeps its trace."""
 
 THROW_AWAY_SETTINGS: Mapping[str, str] = {
     "fsync": "off",
@@ -120,6 +115,7 @@ class System:
     `database_url`: an administrator's URL of a server to use instead of the embedded one. `keep`: whether the
     data outlives the run; otherwise all of it is gone afterwards, on a given server too, where it lives in a
     database of its own. `verbose`: gets the log lines of the processes instead of the folder's log files.
+    `lock`: a descriptor that stays open until PostgreSQL has stopped, even when we are killed.
     """
 
     def __init__(
@@ -133,6 +129,7 @@ class System:
         ports: Ports | None = None,
         database_url: str | None = None,
         verbose: Callable[[str], None] | None = None,
+        lock: int | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.secrets = known
@@ -150,14 +147,17 @@ class System:
         self._ports = ports or Ports()
         self._given_url = database_url
         self._verbose = verbose
+        self._lock = lock
         self._cluster: Cluster | None = None
         self._children: dict[str, Child] = {}
         self._makers: dict[str, Callable[[], None]] = {}
         self._deaths: list[float] = []
         self._stack = ExitStack()
         suffix = f"_{known.name}" if database_url else ""
-        self.server_role = f"pgbooking_server{suffix}"
-        self.operator_role = f"pgbooking_operator{suffix}"
+        self._logins = (
+            Login(f"pgbooking_server{suffix}", known.server_password, ("booking_app", "booking_cron")),
+            Login(f"pgbooking_operator{suffix}", known.operator_password, ("booking_dba", "booking_cron")),
+        )
 
     # -- what a caller uses ------------------------------------------------------------------------------
 
@@ -169,6 +169,13 @@ class System:
     def ports(self) -> Ports:
         """The ports in use, to be given again at the next start."""
         return Ports(_port_of(self.url), _port_of(self.sandbox_url))
+
+    def last_log_lines(self, count: int = 20) -> list[str]:
+        """The newest lines of the log files."""
+        lines: list[str] = []
+        for file in sorted((self.folder / "logs").glob("*.log")):
+            lines += file.read_text(errors="replace").splitlines()[-count:]
+        return lines[-count:]
 
     @property
     def processes(self) -> dict[str, int]:
@@ -184,10 +191,9 @@ class System:
         try:
             try:
                 self._start()
-            except (ChildError, deploy.DeployError, OSError, RuntimeError, psycopg.Error) as error:
-                raise SystemFailure(
-                    explain(error) if isinstance(error, psycopg.Error) else str(error)
-                ) from error
+            except EXPECTED as error:
+                text = explain(error) if isinstance(error, psycopg.Error) else str(error)
+                raise SystemFailure("\n    ".join([text, *self.last_log_lines(5)])) from error
             yield self
         finally:
             self._interrupts.over()
@@ -242,56 +248,33 @@ class System:
         folder = self.folder / "postgres"
         self._cluster = Cluster(folder, settings=None if self._keep else THROW_AWAY_SETTINGS)
         # Last in, first out: the undertaker watches until PostgreSQL has stopped.
-        self._stack.enter_context(_undertaker(self._cluster, remove=None if self._keep else self.folder))
+        remove = None if self._keep else self.folder
+        self._stack.enter_context(_undertaker(self._cluster, remove=remove, lock=self._lock))
         self._stack.callback(self._cluster.stop, "fast" if self._keep else "immediate")
         self._cluster.start()
         return self._cluster.ensure_database(DATABASE)
 
     def _throw_away_database(self, url: str) -> str:
         name = f"pgbooking_demo_{self.secrets.name}"
-        with _admin(url) as conn:
+        with connected(url) as conn:
             conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         self._stack.callback(self._remove_database, url, name)
-        return _url(conninfo_to_dict(url) | {"dbname": name})
+        return make_url(conninfo_to_dict(url) | {"dbname": name})
 
     def _remove_database(self, url: str, name: str) -> None:
-        with _admin(url) as conn:
+        with connected(url) as conn:
             conn.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-            for role in (self.server_role, self.operator_role):
-                conn.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(role)))
+            for login in self._logins:
+                conn.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(login.role)))
 
     def _make_logins(self) -> None:
-        """The roles that the processes log in as: members of the group roles, owning nothing."""
-        logins = (
-            (self.server_role, self.secrets.server_password, ("booking_app", "booking_cron")),
-            (self.operator_role, self.secrets.operator_password, ("booking_dba", "booking_cron")),
-        )
-        with _admin(self.admin_url) as conn:
-            for role, password, groups in logins:
-                self._make_login(conn, role, password, groups)
-        given = conninfo_to_dict(libpq_url(self.admin_url))
-        self.server_url, self.operator_url = (
-            _url(given | {"user": role, "password": password}) for role, password, _ in logins
-        )
+        with connected(self.admin_url) as conn:
+            for login in self._logins:
+                login.ensure(conn)
+        self.server_url, self.operator_url = (login.url(self.admin_url) for login in self._logins)
         for url in (self.server_url, self.operator_url):
-            with _admin(url):
+            with connected(url):
                 pass  # a pg_hba.conf that refuses them shows here, and not as a server that cannot start
-
-    def _make_login(
-        self, conn: psycopg.Connection[Any], role: str, password: str, groups: tuple[str, ...]
-    ) -> None:
-        name = sql.Identifier(role)
-        if not conn.execute("select from pg_catalog.pg_roles where rolname = %s", [role]).fetchone():
-            conn.execute(sql.SQL("create role {}").format(name))
-        # Encrypted here, so that no log of statements ever shows it.
-        encrypted = conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-        conn.execute(sql.SQL("alter role {} login password {}").format(name, sql.Literal(encrypted)))
-        for group in groups:
-            conn.execute(sql.SQL("grant {} to {}").format(sql.Identifier(group), name))
-        for setting, value in LOGIN_TIMEOUTS.items():
-            conn.execute(
-                sql.SQL("alter role {} set {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
-            )
 
     def _launch_sandbox(self) -> None:
         ports = self.ports if self.url else self._ports
@@ -299,7 +282,7 @@ class System:
         if self._keep:
             arguments += ["--data-file", str(self.folder / "sandbox.json")]
         if ports.server:  # events that were not delivered when it stopped are sent at once
-            url = _reachable(f"http://{_bracketed(self._host)}:{ports.server}") + WEBHOOK_PATH
+            url = _reachable(f"http://{bracketed(self._host)}:{ports.server}") + WEBHOOK_PATH
             arguments += ["--webhook-url", url, "--webhook-secret", self.secrets.webhook]
         self._launch("sandbox", "glue.sandbox", arguments, SANDBOX_READY)
         self._makers["sandbox"] = self._relaunch_sandbox
@@ -386,24 +369,14 @@ def mint(secret: str, sub: str, role: str, lifetime: timedelta = timedelta(hours
 
 
 @contextmanager
-def _admin(url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    with psycopg.connect(
-        libpq_url(url),
-        autocommit=True,
-        row_factory=dict_row,
-        connect_timeout=10,
-        application_name="pgbooking launcher",
-    ) as conn:
-        conn.execute("set client_min_messages = warning")
-        yield conn
+def _undertaker(cluster: Cluster, *, remove: Path | None, lock: int | None) -> Iterator[None]:
+    """A process that stops PostgreSQL when our end of its pipe closes, as it does when we are killed.
 
-
-@contextmanager
-def _undertaker(cluster: Cluster, *, remove: Path | None) -> Iterator[None]:
-    """A process that stops PostgreSQL when our end of its pipe closes, as it does when we are killed."""
+    `lock`: a file descriptor that it keeps open, and the lock with it, until PostgreSQL is gone.
+    """
     script = (
-        'cat >/dev/null; read -r pid 2>/dev/null <"$1/postmaster.pid" && kill -INT "$pid"; '
-        'if [ -n "$2" ]; then while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done; rm -rf "$2"; fi'
+        'cat >/dev/null; read -r pid 2>/dev/null <"$1/postmaster.pid" && kill -INT "$pid" '
+        '&& while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done; [ -z "$2" ] || rm -rf "$2"'
     )
     with subprocess.Popen(
         ["/bin/sh", "-c", script, "pgbooking-undertaker", str(cluster.data), str(remove or "")],
@@ -411,6 +384,7 @@ def _undertaker(cluster: Cluster, *, remove: Path | None) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
         cwd="/",
     ) as process:
         try:
@@ -438,21 +412,3 @@ def _port_of(url: str) -> int:
 def _reachable(url: str) -> str:
     """A wildcard address is for listening; one reaches it as the machine itself."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _url(parameters: Mapping[str, Any]) -> str:
-    """libpq's parameters as a URL."""
-    rest = {name: str(value) for name, value in parameters.items() if value is not None}
-    user, password = rest.pop("user", ""), rest.pop("password", "")
-    database = rest.pop("dbname", "")
-    # A folder of sockets or a list of hosts has no place before the slash.
-    host = "" if any(mark in rest.get("host", "") for mark in "/,") else rest.pop("host", "")
-    port = rest.pop("port", "") if host else ""
-    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    where = _bracketed(host) + (f":{port}" if port else "")
-    query = f"?{urlencode(rest, quote_via=quote)}" if rest else ""
-    return f"postgresql://{login}{'@' if login else ''}{where}/{quote(database, safe='')}{query}"
