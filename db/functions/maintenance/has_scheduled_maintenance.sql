@@ -8,9 +8,12 @@ as $$
 declare
   v_found boolean := false;
 begin
-  if to_regclass('cron.job') is not null and has_table_privilege('cron.job', 'select') and has_schema_privilege('cron', 'usage') then
-    execute format('select exists (select from %I.job j where j.jobname = $1 and j.active)', 'cron') into v_found
-    using 'pgbooking-maintenance';
+  -- one after the other: to_regclass() fails in a schema that may not be used
+  if to_regnamespace('cron') is not null and has_schema_privilege(to_regnamespace('cron'), 'usage') then
+    if to_regclass('cron.job') is not null and has_table_privilege(to_regclass('cron.job'), 'select') then
+      execute format('select exists (select from %I.job j where j.jobname = $1 and j.active)', 'cron') into v_found
+      using 'pgbooking-maintenance';
+    end if;
   end if;
   return v_found;
 end
