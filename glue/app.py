@@ -102,6 +102,7 @@ def create_app(
     limiter = _limit(app, services, register(app, services))
     app.register_error_handler(Exception, _error_handler(limiter))
     app.after_request(_finisher(services.metrics))
+    app.teardown_request(lambda _: structlog.contextvars.clear_contextvars())
     return app
 
 

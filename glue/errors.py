@@ -25,8 +25,9 @@ _CODE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _TRY_AGAIN = ("40001", "40P01", "55P03", "57014")
 # The server is there but cannot serve: read-only after a failover, too many connections, shutting down.
 _AWAY = ("25006", "53300", "57P01", "57P02", "57P03", "57P05")
-# Text that PostgreSQL cannot hold, such as a NUL inside of a signed event.
-_BAD_TEXT = ("22P05", "22021")
+# Text that PostgreSQL cannot hold: a NUL or half a surrogate pair inside of JSON. All else that a caller
+# gives has been parsed before it gets there.
+_BAD_TEXT = ("22P05", "22021", "22P02")
 
 
 class ApiError(Exception):

@@ -36,10 +36,10 @@ _SECRET_TEXTS = (
     re.compile(r"(?<=:)[^/\s:@]+(?=@)"),  # user:password@host
     re.compile(r"(?i)(?<=password=)(?:'[^']*'|\S+)"),
 )
-_CARD_NUMBER = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){8,15}(?![\w.-])")
+_CARD_NUMBER = re.compile(r"(?<![\w-])(?<!\d\.)[2-6]\d{3}(?:[ -]?\d){8,15}(?![\w-]|\.\d)")
 
 # These log bodies and URLs when they are asked for details; ours is not the place to keep them.
-_NEVER_BELOW_WARNING = ("stripe", "urllib3", "psycopg", "werkzeug", "flask-limiter")
+NEVER_BELOW_WARNING = ("stripe", "urllib3", "psycopg", "werkzeug", "flask-limiter")
 
 
 class Redactor:
@@ -171,7 +171,7 @@ def configure(settings: Settings, *, name: str = "pgbooking") -> None:
         old.close()
     root.addHandler(handler)
     root.setLevel(settings.log_level)
-    for noisy in _NEVER_BELOW_WARNING:
+    for noisy in NEVER_BELOW_WARNING:
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(True)
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 Role = Literal["serve", "worker"]
 Network = IPv4Network | IPv6Network
 
@@ -67,7 +70,7 @@ class Settings:
         """
         read = _Reader(env)
         settings = cls(
-            database_url=read.required("DATABASE_URL"),
+            database_url=read.database("DATABASE_URL"),
             stripe_secret_key=read.required("STRIPE_SECRET_KEY"),
             stripe_publishable_key=read.text("STRIPE_PUBLISHABLE_KEY"),
             stripe_webhook_secrets=read.words("STRIPE_WEBHOOK_SECRET", required=role == "serve"),
@@ -115,6 +118,14 @@ class _Reader:
         value = self.text(name)
         if not value:
             self.missing.append(name)
+        return value
+
+    def database(self, name: str) -> str:
+        value = self.required(name)
+        try:
+            conninfo_to_dict(value)
+        except psycopg.ProgrammingError:  # its text holds the value
+            self.wrong.append(f"{name} must be a PostgreSQL connection string")
         return value
 
     def words(self, name: str, *, required: bool = False) -> tuple[str, ...]:

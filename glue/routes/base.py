@@ -13,7 +13,7 @@ import psycopg
 from flask import Response, g, request
 from flask_openapi3.request import validate_request
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from glue.auth import Authenticator, Principal, Role
 from glue.db import Database
@@ -102,10 +102,19 @@ def endpoint(services: Services, *roles: Role) -> Callable[[Callable[..., Respon
     return decorate
 
 
+def read_body() -> bytes:
+    """The whole body. A stream of unknown length is cut at the limit without a word: that is refused, too."""
+    body = request.get_data()
+    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge
+    return body
+
+
 def require_json_object() -> None:
     """Refuses a body that is not a JSON object, before any field is looked at. Raises `ApiError` 400, 415."""
     if not request.is_json:
         raise ApiError(415, "unsupported_media_type", "Send the body as application/json.")
+    read_body()
     try:
         body = request.get_json()
     except BadRequest:
