@@ -77,13 +77,21 @@ class Session:
         self._thread.shutdown()
         self.conn.close()
 
+    def reset(self) -> None:
+        """Whatever a test that failed has left behind."""
+        self.conn.cancel_safe(timeout=5)
+        self._thread.submit(int).result()
+        if self.conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self.rollback()
+
     def call(self, query: Query, params: Mapping[str, Any] | None = None) -> Outcome:
         """Run a statement; it commits at once, unless `hold` has begun a transaction."""
         try:
             cursor = self.conn.execute(query, params)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
         except psycopg.Error as error:
-            assert error.sqlstate is not None, error
+            if error.sqlstate is None:
+                raise  # the connection, not the statement
             diagnosis = error.diag
             return Outcome(
                 (), error.sqlstate, diagnosis.message_primary or "", diagnosis.message_detail or ""
@@ -111,18 +119,23 @@ class Session:
         return self._thread.submit(work)
 
 
+Sessions = dict[str | None, list[Session]]
+"""Sessions by the role that they have."""
+
+
 class Arena:
     """One database, the sessions in it, and a look at what they wait for."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.harmed = False  # a guard was taken away, deadlocks are no surprise
         self._sessions: list[Session] = []
-        self._idle: list[Session] = []
         self.watch = Session(url, None)
         # A deadlock shows at once instead of after a second, and a test that hangs ends.
         self.watch.conn.execute(
             sql.SQL(
-                "alter database {0} set deadlock_timeout = '20ms'; alter database {0} set lock_timeout = '30s';"
+                "alter database {0} set deadlock_timeout = '20ms';"
+                "alter database {0} set lock_timeout = '30s';"
                 "alter database {0} set timezone = 'UTC'"
             ).format(sql.Identifier(self.watch.conn.info.dbname))
         )

@@ -84,9 +84,11 @@ def test_nobody_is_refused_while_seats_come_and_go_and_there_is_one_for_everybod
     print(f"seed {seed}")
 
     def buyer(number: int) -> list[Outcome]:
-        session, rng, held, found = sessions[number], random.Random(seed + number), [], []
+        session, rng = sessions[number], random.Random(seed + number)
+        held: list[tuple[UUID, str]] = []
+        found: list[Outcome] = []
         for _ in range(25):
-            if len(held) == 2 or held and rng.random() < 0.3:
+            if len(held) == 2 or (held and rng.random() < 0.3):
                 booking, student = held.pop(rng.randrange(len(held)))
                 found.append(session.call(CANCEL, {"who": student, "booking": booking}))
             else:
@@ -155,7 +157,7 @@ def test_every_waiter_gets_a_seat_when_the_holders_of_all_counters_roll_back(are
 
 
 def test_a_buyer_who_waited_in_vain_and_a_cleanup_do_not_wait_for_each_other(arena: Arena) -> None:
-    """The buyer keeps the counter that filled and wants a lower one; the cleanup takes them in ascending order."""
+    """The buyer keeps the counter that filled and wants a lower one; the cleanup takes them ascending."""
     slot = nearly_full(arena, 2, part=1)
     holder, buyer, leaver, sweeper = *arena.sessions(3), arena.session("booking_cron")
     due = someone_in(arena, slot, 0), someone_in(arena, slot, 1)
@@ -239,7 +241,8 @@ def test_cleanups_and_people_in_one_class_never_deadlock(arena: Arena) -> None:
                     )
                 case 2:
                     hands[number].call(
-                        "update booking.bookings set created_at = created_at - interval '1 hour' where id = %(b)s",
+                        "update booking.bookings set created_at = created_at - interval '1 hour'"
+                        " where id = %(b)s",
                         {"b": booking},
                     )
                     found.append(session.call(CANCEL, {"who": wish["student"], "booking": booking}))
