@@ -127,7 +127,7 @@ def demo(verbose: bool) -> None:
     Starts PostgreSQL, the server, the worker and a stand-in for Stripe by itself, and stops them again. With
     DATABASE_URL set, that server is used instead.
     """
-    from glue import demo as module  # type: ignore[attr-defined,unused-ignore]
+    from glue import demo as module
 
     sys.exit(module.main(verbose=verbose))
 
@@ -152,7 +152,7 @@ def up(host: str, port: int, data: Path) -> None:
     pgbooking up
     pgbooking up --port 9000 --data /tmp/try
     """
-    from glue import up as module  # type: ignore[attr-defined,unused-ignore]
+    from glue import up as module
 
     sys.exit(module.main(host=host, port=port, data=data))
 
@@ -264,7 +264,7 @@ def serve(host: str, port: int, workers: int | None, threads: int | None) -> Non
     \b
     pgbooking serve --host 0.0.0.0 --port 8000
     """
-    from glue import serve as module  # type: ignore[attr-defined,unused-ignore]
+    from glue import serve as module
 
     chosen = {
         name: value for name, value in (("workers", workers), ("threads", threads)) if value is not None
