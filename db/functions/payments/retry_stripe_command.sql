@@ -1,6 +1,7 @@
 -- Gives a dead command a new life, after a person has looked at it: pending at once, attempts and key start anew
--- where they were. Resolves its alert. Locks: the command -> alert.
--- Errors: PT404 command_not_found · PT409 not_dead (DETAIL.status), command_open (another one of the PaymentIntent is open).
+-- where they were. Resolves its alert. Locks: booking -> payment -> command -> alert.
+-- Errors: PT404 command_not_found · PT409 not_dead (DETAIL.status), command_open (another one of the PaymentIntent is open),
+--   nothing_due (a refund that would give back more than is owed: DETAIL.due).
 create or replace function booking.retry_stripe_command(p_command_id uuid, p_actor text)
 returns void
 language plpgsql volatile security definer
@@ -8,8 +9,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_command booking.stripe_commands;
+  v_due bigint;
 begin
   perform booking.require_person('actor', p_actor);
+  -- whoever opens a command holds the payment
+  perform booking.lock_payment((select c.payment_id from booking.stripe_commands c where c.id = p_command_id), false);
   select c.* into v_command from booking.stripe_commands c where c.id = p_command_id for no key update;
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
@@ -21,6 +25,18 @@ begin
   if found then
     perform booking.refuse(409, 'command_open', jsonb_build_object('command_id', p_command_id),
       'Another command of this PaymentIntent is open: wait until it is done.');
+  end if;
+  if v_command.operation = 'create_refund' then
+    -- somebody may have given the money back by hand meanwhile
+    select booking.percent_of(p.amount_captured, coalesce(b.refund_percent, 100), p.currency)
+      - (booking.refunds_counted(p.id) - (v_command.params ->> 'amount')::bigint)
+    into v_due
+    from booking.payments p join booking.bookings b on b.id = p.booking_id
+    where p.id = v_command.payment_id and p.stripe_payment_intent_id = v_command.stripe_id;
+    if v_due < (v_command.params ->> 'amount')::bigint then
+      perform booking.refuse(409, 'nothing_due', jsonb_build_object('command_id', p_command_id, 'due', greatest(0, v_due)),
+        'The money was given back in another way: resolve the alert instead.');
+    end if;
   end if;
   update booking.stripe_commands c set status = 'pending', run_at = booking.clock(), attempts = 1 where c.id = p_command_id;
   update booking.alerts a set resolved_at = booking.clock(), resolved_by = p_actor
