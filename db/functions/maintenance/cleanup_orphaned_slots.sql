@@ -15,7 +15,7 @@ declare
   v_now timestamptz := booking.clock();
 begin
   for v_seat in
-    select q.slot_id, q.part, q.capacity, q.starts_at
+    select q.slot_id, q.part
     from booking.slots s
     join booking.slot_seats q on q.slot_id = s.id
     where s.starts_at > v_now - interval '1 day' and s.ends_at > v_now
@@ -30,15 +30,30 @@ begin
     where b.slot_id = v_seat.slot_id and b.seat_part = v_seat.part and b.status in ('pending', 'confirmed');
     if v_taken <> v_held then
       update booking.slot_seats q set taken = v_held where q.slot_id = v_seat.slot_id and q.part = v_seat.part;
-      insert into booking.stat_deltas (metric, hour, quantity, amount)
-      select 'seats', date_trunc('hour', v_seat.starts_at, 'UTC'), v_held - v_taken,
-        case when s.parts = 1 then (v_held < v_seat.capacity)::int - (v_taken < v_seat.capacity)::int else 0 end
-      from booking.slots s where s.id = v_seat.slot_id;
       perform booking.raise_alert('seats_repaired', v_seat.slot_id::text,
         jsonb_build_object('part', v_seat.part, 'counted', v_taken, 'held', v_held));
       v_slots := v_slots || v_seat.slot_id;
     end if;
   end loop;
+  -- the statistics of the hours concerned: whatever was done by hand, the sum is the rows' again
+  insert into booking.stat_deltas (metric, hour, quantity, amount)
+  select 'seats', h.hour, rows.seated - lines.seats, rows.open - lines.open
+  from (select distinct date_trunc('hour', s.starts_at, 'UTC') as hour from booking.slots s where s.id = any (v_slots)) h
+  cross join lateral (
+    select coalesce(sum(x.held), 0) as seated, count(*) filter (where x.parts = 1 and x.taken < x.capacity) as open
+    from (
+      select s.parts, s.capacity, (select sum(q.taken) from booking.slot_seats q where q.slot_id = s.id) as taken,
+        (select count(*) from booking.bookings b
+         where b.expert_id = s.expert_id and b.slot_id = s.id and b.status in ('pending', 'confirmed', 'completed')) as held
+      from booking.slots s where s.starts_at >= h.hour and s.starts_at < h.hour + interval '1 hour') x
+  ) rows
+  cross join lateral (
+    select coalesce(sum(l.quantity) filter (where l.metric = 'seats'), 0) as seats, coalesce(sum(l.amount), 0) as open
+    from (select t.metric, t.quantity, t.amount from booking.stat_hours t where t.metric in ('slots', 'seats') and t.hour = h.hour
+          union all
+          select d.metric, d.quantity, d.amount from booking.stat_deltas d where d.metric in ('slots', 'seats') and d.hour = h.hour) l
+  ) lines
+  where rows.seated <> lines.seats or rows.open <> lines.open;
   return (select count(distinct u.id) from unnest(v_slots) u (id));
 end
 $$;

@@ -126,6 +126,8 @@ begin
       perform booking.mark_confirmed(v_booking, 'stripe', 'paid', v_now);
     elsif v_target = 'cancelled' and v_payment.status = 'cancelled' and v_booking.status in ('pending', 'confirmed') then
       perform booking.close_booking(v_booking, 'cancelled', 'system', 'stripe', 'payment_cancelled', 'payment_cancelled', 100, v_now);
+    elsif v_target = 'cancelled' and v_payment.status = 'cancelled' and v_booking.status = 'completed' then
+      perform booking.raise_alert('session_unpaid', v_booking.id::text, jsonb_build_object('payment_id', v_payment.id));
     end if;
   end if;
   perform booking.keep_books(v_payment_id, p_source);
