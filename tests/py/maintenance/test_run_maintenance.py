@@ -13,8 +13,8 @@ from tests.conftest import Connect
 Connection = psycopg.Connection[Any]
 
 OVERDUE = """
-insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation,
-  currency, amount, scheduled_at, ends_at, created_at)
+insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part,
+  confirmation, currency, amount, scheduled_at, ends_at, created_at)
 select booking.new_id(p_near => s.id), s.id, s.session_id, 'student-' || n, s.expert_id,
   booking.new_id(p_near => s.id), 0, 'expert',
   'usd', 5000, s.starts_at, s.ends_at, now() - interval '1 hour'
