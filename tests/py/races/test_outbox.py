@@ -112,3 +112,48 @@ def test_the_answer_of_a_lost_lease_counts_and_the_next_holder_finishes(arena: A
     assert arena.value("select status::text from booking.payments") == "captured"
     assert arena.value("select count(*) from booking.transfers") == 1
     arena.assert_sound()
+
+
+def dead_command(arena: Arena, intent: str, operation: str) -> UUID:
+    """A command of a PaymentIntent that was given up."""
+    found: UUID = arena.value(
+        "insert into booking.stripe_commands (id, payment_id, operation, stripe_id, status, attempts)"
+        " select gen_random_uuid(), p.id, %(operation)s, %(intent)s, 'dead', 1"
+        " from booking.payments p where p.stripe_payment_intent_id = %(intent)s returning id",
+        {"intent": intent, "operation": operation},
+    )
+    return found
+
+
+@pytest.mark.parametrize("first_commits", [True, False], ids=["commits", "rolls-back"])
+def test_of_two_commands_of_one_payment_revived_at_once_one_is_open(
+    arena: Arena, first_commits: bool
+) -> None:
+    booking = arena.value("select test.book()")
+    intent = arena.value("select test.authorize(%(b)s)", {"b": booking})
+    dead = [dead_command(arena, intent, "capture_payment_intent") for _ in range(2)]
+    one, other = arena.sessions(2, "booking_dba")
+    revive = "select booking.retry_stripe_command(p_command_id => %(c)s, p_actor => 'ann')"
+    assert one.hold(revive, {"c": dead[0]}).code == "ok"
+    running = other.start(revive, {"c": dead[1]})
+    arena.wait_blocked(other, one, running)
+    one.commit() if first_commits else one.rollback()
+    assert running.result().code == ("PT409 command_open" if first_commits else "ok")
+    assert arena.value("select count(*) from booking.stripe_commands where status = 'pending'") == 1
+
+
+def test_a_command_revived_while_a_decision_queues_another_is_told_to_wait(arena: Arena) -> None:
+    booking = arena.value("select test.book()")
+    intent = arena.value("select test.authorize(%(b)s)", {"b": booking})
+    dead = dead_command(arena, intent, "capture_payment_intent")
+    expert = arena.value("select test.expert(%(b)s)", {"b": booking})
+    one, other = arena.session(), arena.session("booking_dba")
+    decline = "select * from booking.confirm_booking_transaction(%(expert)s, %(booking)s, 'decline')"
+    assert one.hold(decline, {"expert": expert, "booking": booking}).code == "ok"
+    running = other.start(
+        "select booking.retry_stripe_command(p_command_id => %(c)s, p_actor => 'ann')", {"c": dead}
+    )
+    arena.wait_blocked(other, one, running)
+    one.commit()
+    assert running.result().code == "PT409 command_open"
+    arena.assert_sound()
