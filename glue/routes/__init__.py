@@ -17,6 +17,7 @@ _AREAS: tuple[ModuleType, ...] = (bookings, payments, webhooks, cron, admin, ope
 
 def register(app: OpenAPI, services: Services) -> list[APIBlueprint]:
     """Adds every route to the application; the blueprints of the API, for the limits on their use."""
+    app.url_map.converters["booking"] = bookings.BookingConverter
     blueprints: list[APIBlueprint] = [area.routes(services) for area in _AREAS]
     for blueprint in blueprints:
         app.register_api(blueprint)

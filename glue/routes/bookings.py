@@ -5,9 +5,16 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
+from werkzeug.routing import BaseConverter
 
 from glue import schemas
 from glue.routes.base import BEARER, Services, answer, endpoint, errors, page
+
+
+class BookingConverter(BaseConverter):
+    """One segment that may be a booking's id: the words beside it in the address are other routes'."""
+
+    regex = "(?!create$|cancel$|expert$)[^/]+"
 
 
 def routes(services: Services) -> APIBlueprint:
@@ -65,7 +72,7 @@ def routes(services: Services) -> APIBlueprint:
         return answer(schemas.Cancellation, row and services.mirrored(row, actor))
 
     @api.get(
-        "/api/bookings/<string:id>",
+        "/api/bookings/<booking:id>",
         summary="One booking",
         responses={200: schemas.Booking, **errors(400, 401, 403, 404)},
     )
@@ -78,7 +85,7 @@ def routes(services: Services) -> APIBlueprint:
         return answer(schemas.Booking, row)
 
     @api.get(
-        "/api/bookings/<string:id>/cancellation-quote",
+        "/api/bookings/<booking:id>/cancellation-quote",
         summary="What cancelling now would give back",
         responses={200: schemas.Quote, **errors(400, 401, 403, 404, 409)},
     )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import requests
 from psycopg import sql
 
 from glue import schemas
 from glue.errors import ApiError
+from glue.metrics import Metrics
 from glue.routes.cron import clean_up, require_secret
 from glue.sandbox.process import SandboxProcess
 from tests.py.http.site import CRON, CRON_SECRET, PRICE, Site, an_event, refused
@@ -139,12 +145,13 @@ def test_metrics_count_requests_webhooks_and_commands(
         student.get(f"/api/bookings/{booking['bookingId']}")
         student.post("/api/bookings/cancel", {"bookingId": booking["bookingId"]})
         student.get("/x/" + booking["bookingId"])
+        requests.request("BREW", site.base + "/healthz", timeout=30)
         site.deliver(an_event())
         response = site.nobody().get("/metrics")
         assert response.headers["Content-Type"].startswith("text/plain")
         lines = response.text.splitlines()
         route = (
-            'pgbooking_http_requests_total{method="GET",route="/api/bookings/<string:id>",status="200"} 1.0'
+            'pgbooking_http_requests_total{method="GET",route="/api/bookings/<booking:id>",status="200"} 1.0'
         )
         assert route in lines
         assert 'pgbooking_http_requests_total{method="GET",route="unmatched",status="404"} 1.0' in lines
@@ -152,9 +159,23 @@ def test_metrics_count_requests_webhooks_and_commands(
         assert 'pgbooking_mirrored_total{state="done"} 1.0' in lines
         assert "pgbooking_commands_pending 0.0" in lines
         assert "pgbooking_database_up 1.0" in lines
+        assert 'method="other",route="unmatched",status="405"' in response.text
         assert booking["bookingId"] not in response.text
+        assert "BREW" not in response.text
     with Site(db_url, sandbox, metrics_enabled=True).open() as site, database_away(site, pg_url):
         assert "pgbooking_database_up 0.0" in site.nobody().get("/metrics").text
+
+
+def test_the_metrics_of_all_processes_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = "from glue.metrics import Metrics; Metrics().webhook('processed')"
+    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", count], env=env, check=True, timeout=30)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    lines = Metrics().render(None).decode().splitlines()
+    assert 'pgbooking_webhooks_total{result="processed"} 2.0' in lines
 
 
 @pytest.mark.parametrize(
