@@ -36,7 +36,9 @@ class Login:
     def ensure(self, connection: psycopg.Connection[Any]) -> None:
         """Make it, or set its password, groups and timeouts again. As somebody with CREATEROLE."""
         name = sql.Identifier(self.role)
-        known = connection.execute("select from pg_catalog.pg_roles where rolname = %s", [self.role])
+        known = connection.execute(
+            "select 1 as known from pg_catalog.pg_roles where rolname = %s", [self.role]
+        )
         if not known.fetchone():
             connection.execute(sql.SQL("create role {}").format(name))
         # Encrypted here, so that no log of statements ever shows it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from glue import deploy
 from glue.children import Child, ChildError, Interrupts
-from glue.embedded import Cluster, embedded_bin_dir
+from glue.embedded import Cluster
 from glue.logins import Login, bracketed, connected, make_url
 from glue.sandbox.control import ControlError, SandboxControl
 from glue.sessions import explain, libpq_url
@@ -370,32 +369,25 @@ def mint(secret: str, sub: str, role: str, lifetime: timedelta = timedelta(hours
 
 @contextmanager
 def _undertaker(cluster: Cluster, *, remove: Path | None, lock: int | None) -> Iterator[None]:
-    """A process that stops PostgreSQL when our end of its pipe closes, as it does when we are killed.
-
-    `lock`: a file descriptor that it keeps open, and the lock with it, until PostgreSQL is gone.
+    """A process that stops PostgreSQL if it still runs when our end of its pipe closes: when the block ends,
+    and also when we are killed. `remove`: a folder that it then removes. `lock`: a descriptor that it keeps
+    open, and the lock with it, until PostgreSQL is gone.
     """
     script = (
-        'cat >/dev/null; read -r pid 2>/dev/null <"$1/postmaster.pid" && kill -INT "$pid" '
+        'cat >/dev/null; read -r pid 2>/dev/null <"$1/postmaster.pid" && kill -s "$3" "$pid" '
         '&& while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done; [ -z "$2" ] || rm -rf "$2"'
     )
+    arguments = [str(cluster.data), str(remove or ""), "QUIT" if remove else "INT"]
     with subprocess.Popen(
-        ["/bin/sh", "-c", script, "pgbooking-undertaker", str(cluster.data), str(remove or "")],
+        ["/bin/sh", "-c", script, "pgbooking-undertaker", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         pass_fds=() if lock is None else (lock,),
         cwd="/",
-    ) as process:
-        try:
-            yield
-        finally:
-            process.kill()
-
-
-def psql_program() -> str:
-    """The psql of this machine, else the one of the embedded server."""
-    return shutil.which("psql") or str(embedded_bin_dir() / "psql")
+    ):
+        yield
 
 
 def _is_alive(cluster: Cluster) -> bool:

@@ -341,14 +341,16 @@ class Story:
         say = self._say
         paid = self._bookings[TO_EXPIRE]
         say.step("The outbox worker has released the hold of the expired booking")
-        path = f"/api/bookings/{paid.booking}"
+        operator = self._cast.operator
 
-        def is_released() -> bool:
-            return bool(self._student.get(path).body["paymentStatus"] == "cancelled")
+        def waiting() -> int:
+            return int(operator.one("select * from booking.get_readiness()")["commands_pending"])
 
-        began = time.monotonic()
-        wait_until(is_released, PATIENCE)
-        say.came(f"waited {time.monotonic() - began:.1f} s for the worker")
+        say.asked("select commands_pending from booking.get_readiness(), again and again", "as the operator")
+        began, first = time.monotonic(), waiting()
+        wait_until(lambda: waiting() == 0, PATIENCE, pause=0.1)
+        say.came(f"{first}, and {waiting()} after {time.monotonic() - began:.1f} s")
+        self._control.wait_idle(PATIENCE)
         self._shows(paid, self._student, status="cancelled", payment="cancelled")
         self._at_stripe(paid, status="canceled", captured=0, refunded=0)
 
