@@ -94,6 +94,19 @@ def test_it_leaves_the_books_in_order(connect: Connect) -> None:
     assert one(owner, "select sum(taken) from booking.slot_seats") == 0
 
 
+def test_bookings_expire_after_the_time_that_the_installation_has_set(connect: Connect) -> None:
+    owner, cron = connect(), connect("booking_cron")
+    overdue_bookings(owner, 3)
+    owner.execute("update booking.settings set booking_timeout = '2 hours'")
+
+    cron.execute("call booking.run_maintenance()")
+    assert one(owner, "select count(*) from booking.bookings where cancellation_reason = 'expired'") == 0
+
+    owner.execute("update booking.settings set booking_timeout = '1 hour'")
+    cron.execute("call booking.run_maintenance()")
+    assert one(owner, "select count(*) from booking.bookings where cancellation_reason = 'expired'") == 3
+
+
 def test_each_batch_is_a_commit_of_its_own(connect: Connect) -> None:
     owner, cron = connect(), connect("booking_cron")
     overdue_bookings(owner, 250)

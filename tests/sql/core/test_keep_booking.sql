@@ -56,10 +56,22 @@ select test.set_clock('2031-01-01 00:00Z');
 update booking.bookings set details = '{"note": "x"}', updated_at = '2000-01-01' where id = (select id from b);
 select is((test.booking(id)).updated_at, '2031-01-01 00:00Z'::timestamptz, 'updated_at is the time of the change') from b;
 
--- what the table itself holds
-select throws_ok(format('update booking.bookings set %s where id = %L', change, id), '23514', null, 'refused by the table: ' || change)
-from b, unnest(array['status = ''cancelled'', refund_percent = 100, closed_at = now()', 'cancelled_by = ''student''',
-  'status = ''declined'', closed_at = now()', 'status = ''declined'', refund_percent = 101, closed_at = now()',
-  'status = ''declined'', refund_percent = 100', 'closed_at = now()',
-  'status = ''cancelled'', refund_percent = 100, closed_at = now(), cancelled_by = ''somebody''']) change;
+-- what belongs to a status
+select test.refused(format('update booking.bookings set %s where id = %L', change, id), 'PT409', 'inconsistent_booking',
+  jsonb_build_object('booking_id', id, 'status', status), what)
+from b, (values
+  ('pending', 'cancelled_by = ''student''', 'a pending one that somebody cancelled'),
+  ('pending', 'refund_percent = 0', 'a pending one with a refund'),
+  ('pending', 'closed_at = now()', 'a pending one that ended'),
+  ('confirmed', 'status = ''confirmed'', closed_at = now()', 'a confirmed one that ended'),
+  ('cancelled', 'status = ''cancelled'', refund_percent = 100, closed_at = now()', 'a cancelled one that nobody cancelled'),
+  ('cancelled', 'status = ''cancelled'', refund_percent = 100, closed_at = now(), cancelled_by = ''somebody''', 'one cancelled by somebody'),
+  ('cancelled', 'status = ''cancelled'', closed_at = now(), cancelled_by = ''student''', 'a cancelled one without a percentage'),
+  ('cancelled', 'status = ''cancelled'', refund_percent = 101, closed_at = now(), cancelled_by = ''student''', 'more than everything back'),
+  ('cancelled', 'status = ''cancelled'', refund_percent = -1, closed_at = now(), cancelled_by = ''student''', 'less than nothing back'),
+  ('cancelled', 'status = ''cancelled'', refund_percent = 100, cancelled_by = ''student''', 'a cancelled one without its time'),
+  ('declined', 'status = ''declined'', closed_at = now()', 'a declined one without a percentage'),
+  ('declined', 'status = ''declined'', refund_percent = 100', 'a declined one without its time'),
+  ('declined', 'status = ''declined'', refund_percent = 100, closed_at = now(), cancelled_by = ''expert''', 'a declined one that somebody cancelled'))
+  v (status, change, what);
 select * from finish();

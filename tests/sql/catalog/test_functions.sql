@@ -1,0 +1,153 @@
+-- Every function of the schema, present and future: who may call it, with whose rights, on which search_path.
+-- A new function is added to this table, or the first test fails.
+select * from no_plan();
+create temp table expected (signature text, roles text, volatility text);
+insert into expected values
+  ('cancel_booking_transaction(text,uuid,text)', 'app', 'volatile'),
+  ('claim_stripe_command(uuid,text,interval)', 'app', 'volatile'),
+  ('claim_stripe_commands(text,integer,interval,interval)', 'app', 'volatile'),
+  ('complete_stripe_command(uuid,text,jsonb)', 'app', 'volatile'),
+  ('confirm_booking_transaction(text,uuid,text,text)', 'app', 'volatile'),
+  ('create_booking_transaction(text,uuid,uuid,text,jsonb)', 'app', 'volatile'),
+  ('create_session(text,text,bigint,text)', 'app', 'volatile'),
+  ('fail_stripe_command(uuid,text,jsonb,boolean,interval)', 'app', 'volatile'),
+  ('prepare_payment_intent(text,uuid,bigint)', 'app', 'volatile'),
+  ('process_webhook_event(jsonb)', 'app', 'volatile'),
+  ('publish_slot(text,uuid,timestamptz,timestamptz,integer,text)', 'app', 'volatile'),
+  ('record_payment_intent(uuid,text)', 'app', 'volatile'),
+  ('report_stripe_key_refused(integer,text)', 'app', 'volatile'),
+  ('get_booking(text,uuid)', 'app', 'stable'),
+  ('get_stripe_command_status(uuid)', 'app', 'stable'),
+  ('is_webhook_processed(text)', 'app', 'stable'),
+  ('list_bookings(text,text,uuid,integer)', 'app', 'stable'),
+  ('list_open_slots(timestamptz,timestamptz,text,uuid,integer)', 'app', 'stable'),
+  ('quote_cancellation(text,uuid)', 'app', 'stable'),
+  ('archive_old_bookings(interval,integer)', 'cron', 'volatile'),
+  ('clean_expired_idempotency_keys()', 'cron', 'volatile'),
+  ('cleanup_expired_bookings(integer,interval)', 'cron', 'volatile'),
+  ('cleanup_old_webhook_events(interval,interval)', 'cron', 'volatile'),
+  ('cleanup_orphaned_slots()', 'cron', 'volatile'),
+  ('complete_past_bookings(integer)', 'cron', 'volatile'),
+  ('get_booking_stats(timestamptz,timestamptz)', 'app dba', 'volatile'),
+  ('get_readiness()', 'app dba', 'stable'),
+  ('currency_step(text)', 'app dba', 'immutable'),
+  ('percent_of(bigint,integer,text)', 'app dba', 'immutable'),
+  ('list_alerts(boolean)', 'dba', 'stable'),
+  ('check_invariants()', 'dba', 'stable'),
+  ('resolve_alert(bigint,text)', 'dba', 'volatile'),
+  ('retry_stripe_command(uuid,text)', 'dba', 'volatile'),
+  ('retry_failed_webhooks(integer)', 'app cron dba', 'volatile'),
+  ('roll_up_stats()', 'app cron dba', 'volatile'),
+  ('has_scheduled_maintenance()', 'app cron dba', 'stable'),
+  ('booking_timeout()', 'app cron dba', 'stable'),
+  ('run_maintenance()', 'cron', 'volatile'),
+  ('schedule_maintenance(text)', 'cron', 'volatile'),
+  ('clock()', 'app cron dba', 'volatile'),
+  ('new_id(text)', 'app cron dba', 'volatile'),
+  ('new_id(uuid)', 'app cron dba', 'volatile'),
+  ('shard_of(uuid)', 'app cron dba', 'immutable'),
+  ('apply_dispute(uuid,jsonb,timestamptz)', '', 'volatile'),
+  ('apply_payment_status(booking.payments,text,bigint,timestamptz,jsonb)', '', 'volatile'),
+  ('apply_refund(uuid,jsonb,text)', '', 'volatile'),
+  ('apply_stripe_object(jsonb,text,timestamptz,text,uuid,text)', '', 'volatile'),
+  ('close_booking(booking.bookings,booking.booking_status,text,text,text,text,integer,timestamptz)', '', 'volatile'),
+  ('forbid_change()', '', 'volatile'),
+  ('keep_booking()', '', 'volatile'),
+  ('keep_books(uuid,text)', '', 'volatile'),
+  ('keep_payment()', '', 'volatile'),
+  ('lock_booking(uuid,boolean)', '', 'volatile'),
+  ('lock_payment(uuid,boolean)', '', 'volatile'),
+  ('lose_hold(uuid,timestamptz)', '', 'volatile'),
+  ('mark_confirmed(booking.bookings,text,text,timestamptz)', '', 'volatile'),
+  ('queue_stripe_command(uuid,text,text,bigint)', '', 'volatile'),
+  ('raise_alert(text,text,jsonb)', '', 'volatile'),
+  ('refuse(integer,text,jsonb,text)', '', 'volatile'),
+  ('release_stray_intent(uuid,text,bigint)', '', 'volatile'),
+  ('set_updated_at()', '', 'volatile'),
+  ('settle_payment(uuid)', '', 'volatile'),
+  ('take_class_seat(uuid,integer)', '', 'volatile'),
+  ('cancellation_terms(booking.bookings,boolean,timestamptz)', '', 'stable'),
+  ('party_of(booking.bookings,uuid,text)', '', 'stable'),
+  ('refunds_counted(uuid)', '', 'stable'),
+  ('command_key(uuid,integer)', '', 'immutable'),
+  ('require_batch_size(integer)', '', 'immutable'),
+  ('require_lease(text,interval)', '', 'immutable'),
+  ('require_person(text,text)', '', 'immutable');
+
+-- a procedure that commits, functions that are inlined, and what pg_cron must register for a role that can log in
+create temp table exceptions (name text);
+insert into exceptions values ('run_maintenance'), ('schedule_maintenance'), ('clock'), ('new_id'), ('shard_of');
+
+create temp table functions as
+select p.oid, p.proname::text as name, p.oid::regprocedure as signature, p.proowner::regrole::text as owner, p.prosecdef, p.proconfig, p.proacl, p.prosrc,
+  p.prokind, case p.provolatile when 'v' then 'volatile' when 's' then 'stable' else 'immutable' end as volatility,
+  (select l.lanname::text from pg_language l where l.oid = p.prolang) as language,
+  coalesce((select string_agg(replace(a.grantee::regrole::text, 'booking_', ''), ' ' order by a.grantee::regrole::text)
+            from aclexplode(p.proacl) a where a.grantee <> p.proowner and a.grantee <> 0 and a.privilege_type = 'EXECUTE'), '') as roles
+from pg_proc p where p.pronamespace = 'booking'::regnamespace;
+
+select set_eq('select signature::text from functions', $$ select ('booking.' || signature)::regprocedure::text from expected $$,
+  'every function has its line above, and every line its function');
+select is(f.roles, e.roles, format('%s is granted to: %s', f.signature, coalesce(nullif(e.roles, ''), 'nobody')))
+from expected e join functions f on f.signature = ('booking.' || e.signature)::regprocedure order by 1;
+select is(f.volatility, e.volatility, format('%s is %s', f.signature, e.volatility))
+from expected e join functions f on f.signature = ('booking.' || e.signature)::regprocedure order by 1;
+
+select is_empty($$ select signature from functions where owner <> 'booking_owner' $$, 'booking_owner owns each');
+select is_empty($$ select signature from functions where proacl is null or exists (select from aclexplode(proacl) a where a.grantee = 0) $$,
+  'none may be called by everybody');
+select is_empty($$ select f.signature, a.grantee::regrole from functions f, aclexplode(f.proacl) a where a.is_grantable and a.grantee <> 'booking_owner'::regrole $$,
+  'nobody may pass his right on');
+select is_empty($$ select signature from functions where (not prosecdef or not 'search_path=pg_catalog, pg_temp' = any (coalesce(proconfig, '{}')))
+    and name not in (select name from exceptions) $$, 'each works with the rights of its owner, on a search_path that nobody can bend, pg_temp last');
+select set_eq($$ select name from functions where not prosecdef $$, 'select name from exceptions', 'the exceptions are the ones that are known by name');
+select is_empty($$ select signature from functions where not prosecdef and proconfig is not null $$, 'and these have no settings, or they could not commit or be inlined');
+select is_empty($$ select signature from functions where not prosecdef and prosrc ~* '(from|join|into|update|delete from) +(?!pg_catalog\.|booking\.|v_|\()[a-z_]+' and name <> 'new_id' $$,
+  'the exceptions qualify every relation');
+select is_empty($$ select signature from functions where obj_description(oid, 'pg_proc') is null $$, 'each has a comment');
+select is_empty($$ select signature, a from functions, unnest((select coalesce(p.proargnames, '{}') from pg_proc p where p.oid = functions.oid)) with ordinality u (a, n)
+    where n <= (select p.pronargs from pg_proc p where p.oid = functions.oid) and a !~ '^p_[a-z_]+$' $$, 'every parameter has a name that begins with p_');
+select is_empty($$ select signature from functions where volatility = 'immutable' and prosrc ~* '(from|join|into|update) +booking\.' $$, 'none that reads a table is immutable');
+select is_empty($$ select signature from functions where volatility <> 'volatile' and prosrc ~* '\m(insert into|update booking|delete from|for no key update|for update)\M' $$,
+  'none that writes or locks is stable');
+select is_empty($$ select signature from functions where prosrc ~* '\mnow\(\)|current_timestamp|clock_timestamp' and name <> 'clock' $$, 'none reads another clock than ours');
+select is_empty($$ select signature from functions where prosrc ~* '\m(exception\s+when)\M' and name not in ('process_webhook_event', 'retry_failed_webhooks', 'run_maintenance') $$,
+  'no other function has an exception block: it is a subtransaction');
+select is_empty($$ select signature from functions where prosrc ~* '\m(listen|notify|pg_notify)\M' $$, 'none notifies: that serializes commits');
+select is_empty($$ select signature from functions where prosrc ~* 'for update' and name not in ('cleanup_old_webhook_events', 'clean_expired_idempotency_keys') $$,
+  'none locks harder than it must, unless it deletes');
+select is_empty($$ select f.name from functions f where name not in ('new_id') group by 1 having count(*) > 1 $$, 'no name has two meanings');
+
+-- whoever was not granted a function cannot call it
+create function pg_temp.called_as(p_role text, p_function regprocedure) returns text language plpgsql as $$
+declare
+  v_args text;
+begin
+  select string_agg(format('(select null::%s)', t::regtype), ', ' order by n) into v_args
+  from pg_proc p, unnest(p.proargtypes::oid[]) with ordinality u (t, n) where p.oid = p_function;
+  execute format('set local role %I', p_role);
+  if (select p.prokind from pg_proc p where p.oid = p_function) = 'p' then
+    execute format('call %s(%s)', p_function::regproc, v_args);
+  else
+    execute format('select %s(%s)', p_function::regproc, v_args);
+  end if;
+  execute 'reset role';
+  return 'was called';
+exception
+  when insufficient_privilege then
+    return 'no permission for ' || (regexp_match(sqlerrm, '^permission denied for (function|procedure) (.*)$'))[2];
+  when others then
+    return 'was called';
+end
+$$;
+create role test_anybody;
+grant usage on schema booking to test_anybody;
+select is(pg_temp.called_as('booking_' || r, f.oid::regprocedure), 'no permission for ' || f.name, format('booking_%s cannot call %s', r, f.signature))
+from functions f, unnest(array['app', 'cron', 'dba']) r
+where not r = any (string_to_array(f.roles, ' ')) and f.name not in ('forbid_change', 'keep_booking', 'keep_payment', 'set_updated_at');
+select is_empty($$ select f.signature from functions f where pg_temp.called_as('test_anybody', f.oid::regprocedure) <> 'no permission for ' || f.name
+    and f.name not in ('forbid_change', 'keep_booking', 'keep_payment', 'set_updated_at') $$, 'somebody else cannot call any of them');
+select is(pg_temp.called_as('booking_app', 'booking.create_booking_transaction(text,uuid,uuid,text,jsonb)'), 'was called', 'a granted one is called');
+drop owned by test_anybody;
+drop role test_anybody;
+select * from finish();
