@@ -31,8 +31,8 @@ as $$
   from booking.bookings b left join booking.payments p on p.id = b.payment_id
   where b.status in ('confirmed', 'completed')
     and coalesce(p.status not in ('authorized', 'captured', 'partially_refunded', 'refunded'), true)
-    -- held on a session that took place before its capture: an alert (session_unpaid)
-    and (b.status = 'confirmed' or coalesce(p.status not in ('cancelled', 'failed'), true))
+    -- the hold was lost after the session took place: an alert (session_unpaid), also while the student pays anew
+    and (b.status = 'confirmed' or coalesce(p.status not in ('cancelled', 'failed', 'requires_action', 'processing'), true))
   union all
   -- a capture that was decided is done, on its way or dead (an alert)
   select 'confirmed_is_captured_or_on_its_way', b.id::text, jsonb_build_object('payment_id', p.id)
