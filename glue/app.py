@@ -57,8 +57,12 @@ def create_app(
     db: Database | None = None,
     gateway: StripeGateway | None = None,
     mirror: Mirror | None = None,
+    *,
+    stripe_wait: float = 5.0,
 ) -> Flask:
     """A ready application. What is not given is made from the settings; nothing is connected to yet.
+
+    `stripe_wait`: seconds that a request waits for each thing it asks of Stripe.
 
     Call it in the process that serves: a pool of connections does not survive a fork.
     """
@@ -75,7 +79,7 @@ def create_app(
         max_concurrent=settings.max_concurrent_payments,
     )
     mirror = mirror or Mirror(db, gateway, f"http:{socket.gethostname()}:{os.getpid()}")
-    services = Services(settings, db, gateway, mirror, Authenticator(settings), Metrics())
+    services = Services(settings, db, gateway, mirror, Authenticator(settings), Metrics(), stripe_wait)
 
     app = OpenAPI(
         "pgbooking",

@@ -26,13 +26,14 @@ from glue.stripe_gateway import StripeGateway
 
 Handler = Callable[..., Response]
 BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]
-MIRROR_WAIT = 5.0
-"""Seconds that a request waits for Stripe."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes work with; one set for each process."""
+    """What the routes work with; one set for each process.
+
+    `stripe_wait`: seconds that a request waits for Stripe.
+    """
 
     settings: Settings
     db: Database
@@ -40,6 +41,7 @@ class Services:
     mirror: Mirror
     authenticator: Authenticator
     metrics: Metrics
+    stripe_wait: float
 
     def principal(self) -> Principal:
         """The person of this request, verified once. Raises `ApiError` 401."""
@@ -55,7 +57,7 @@ class Services:
 
     def run_command(self, command_id: UUID | None) -> str:
         """Tells Stripe now what the database has just decided: `done` or `pending`."""
-        state = self.mirror.run(command_id, wait=MIRROR_WAIT)
+        state = self.mirror.run(command_id, wait=self.stripe_wait)
         self.metrics.mirrored(state)
         return state
 

@@ -19,9 +19,6 @@ from glue.stripe_gateway import StripeFailure
 
 _log = logging.getLogger(__name__)
 
-STRIPE_DEADLINE = 5.0
-"""Seconds that each call to Stripe may take, with its retries."""
-
 
 def routes(services: Services) -> APIBlueprint:
     """The blueprint of payments."""
@@ -61,14 +58,14 @@ def routes(services: Services) -> APIBlueprint:
         """The recorded PaymentIntent as Stripe has it. Once the booking is dead, its secret is nobody's."""
         known = prepared["stripe_payment_intent_id"]
         if known:
-            intent = gateway.retrieve_payment_intent(known, deadline=STRIPE_DEADLINE)
+            intent = gateway.retrieve_payment_intent(known, deadline=services.stripe_wait)
         else:
-            intent = gateway.create_payment_intent(prepared, deadline=STRIPE_DEADLINE)
+            intent = gateway.create_payment_intent(prepared, deadline=services.stripe_wait)
         recorded = record(prepared["payment_id"], intent["id"])
         if recorded["stripe_payment_intent_id"] != intent["id"]:
             # Another request recorded its own first; the database has queued the cancelling of ours.
             intent = gateway.retrieve_payment_intent(
-                recorded["stripe_payment_intent_id"], deadline=STRIPE_DEADLINE
+                recorded["stripe_payment_intent_id"], deadline=services.stripe_wait
             )
             recorded = record(prepared["payment_id"], intent["id"])
         if not recorded["is_live"]:

@@ -142,11 +142,13 @@ class Site:
         self.gateway = StripeGateway(
             STRIPE_KEY,
             sandbox.url,
+            timeout=30,
+            call_timeout=29,
             max_concurrent=self.settings.max_concurrent_payments,
             sleep=lambda _: None,
         )
         self.mirror = Mirror(self.db, self.gateway, f"http-test-{next(_numbers)}")
-        self.app = create_app(self.settings, self.db, self.gateway, self.mirror)
+        self.app = create_app(self.settings, self.db, self.gateway, self.mirror, stripe_wait=30)
         self.services: Services = self.app.extensions["pgbooking"]
         self.customer = stripe.StripeClient(
             STRIPE_KEY, base_addresses={"api": sandbox.url}, max_network_retries=0
