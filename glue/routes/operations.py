@@ -18,6 +18,12 @@ from glue.errors import ApiError
 from glue.metrics import CONTENT_TYPE
 from glue.routes.base import Services, answer, errors
 
+_NOT_MIGRATED = (
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedTable,
+)
+
 
 def routes(services: Services) -> APIBlueprint:
     """The blueprint of operations."""
@@ -80,7 +86,7 @@ class Readiness:
                 self._row = None
                 try:
                     self._row = self._db.one("select * from booking.get_readiness()")
-                except (psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName):
+                except _NOT_MIGRATED:
                     raise _not_ready("migrations", {}) from None
                 self._until = self._clock() + self.LIFETIME
             assert self._row is not None
