@@ -471,10 +471,14 @@ def token(sub: str, role: str, ttl: int, secret: str) -> None:
 @database
 @as_json
 def doctor(url: str, as_json: bool) -> None:
-    """Look for trouble: broken invariants, stuck outbox, failed webhooks, open alerts, missing timeouts.
+    """Look for trouble: broken invariants, open alerts, stuck outbox, failed webhooks, missing timeouts.
 
-    Exit code 1 when something is wrong. Run it as a member of booking_dba, best with the DATABASE_URL of the
-    server, whose timeouts it judges.
+    Exit code 1 when something is wrong. Run it as a member of booking_dba. Timeouts are those of the logins
+    that are members of booking_app.
+
+    \b
+    pgbooking doctor
+    pgbooking doctor --json || notify-somebody
     """
     from dataclasses import asdict
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,28 @@ import psycopg
 OUTBOX_LATE_SECONDS = 900
 """A command that waits longer than this means that no worker runs, or that Stripe is away."""
 
-# A superuser's timeouts are not judged: nobody should serve as one.
+# What each login of the application gets when it connects to this database: its own setting here, its own
+# everywhere, the database's, the server's. A superuser's is not judged: nobody should serve as one.
 _TIMEOUTS = """
-select s.name, current_user::text as login
-from pg_catalog.pg_settings s
-where s.name in ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout')
-  and s.setting = '0'
-  and not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user)
-order by s.name
+select l.rolname::text as login, n.name,
+  coalesce(
+    (
+      select pg_catalog.split_part(c.line, '=', 2)
+      from pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) as c(line)
+      where pg_catalog.split_part(c.line, '=', 1) = n.name
+        and s.setrole in (l.oid, 0)
+        and s.setdatabase in (0, (select d.oid from pg_catalog.pg_database d where d.datname =
+        current_database()))
+      order by s.setrole = 0, s.setdatabase = 0
+      limit 1
+    ),
+    case when n.source not in ('user', 'database', 'database user', 'session', 'client') then n.setting end,
+    '0'
+  ) as value
+from pg_catalog.pg_roles l, pg_catalog.pg_settings n
+where l.rolcanlogin and not l.rolsuper and pg_catalog.pg_has_role(l.oid, 'booking_app', 'MEMBER')
+  and n.name in ('lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout')
+order by 1, 2
 """
 
 
@@ -47,6 +62,6 @@ def examine(conn: psycopg.Connection[dict[str, Any]]) -> Iterator[Trouble]:
         if row["webhook_failures"]:
             yield Trouble("webhooks", "events that failed", row["webhook_failures"])
     for row in conn.execute(_TIMEOUTS):
-        yield Trouble(
-            "setting", row["name"], f"no limit for {row['login']}; see alter role ... set {row['name']}"
-        )
+        if re.fullmatch(r"0+ ?[a-z]*", row["value"]):
+            advice = f"alter role {row['login']} set {row['name']} = ..."
+            yield Trouble("setting", f"{row['name']} of {row['login']}", f"no limit; {advice}")
