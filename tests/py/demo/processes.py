@@ -23,13 +23,13 @@ PATIENCE = 120.0
 class Command:
     """`pgbooking ...`, with its output line by line."""
 
-    def __init__(self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         self.mark = uuid.uuid4().hex
         given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         path = os.pathsep.join(part for part in (str(REPOSITORY), given.get("PYTHONPATH", "")) if part)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
-            cwd=cwd,
+            cwd=REPOSITORY,  # where coverage looks for what it measured
             env={**given, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", MARK: self.mark, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -91,9 +91,9 @@ class Command:
 
 
 @contextmanager
-def started(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Command]:
+def started(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Command]:
     """The command for the length of the block; nothing of it survives the block."""
-    command = Command(*arguments, cwd=cwd, env=env)
+    command = Command(*arguments, env=env)
     try:
         yield command
     finally:
@@ -114,8 +114,8 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def left_behind(command: Command) -> dict[int, str]:
-    """What still runs of the command after it has ended. A process that is just going gets a moment to go."""
-    deadline = time.monotonic() + 10
+    """What still runs of the command after it has ended. What is just finishing gets the time to do so."""
+    deadline = time.monotonic() + PATIENCE
     while (left := marked(command.mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left

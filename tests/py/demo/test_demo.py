@@ -39,7 +39,7 @@ KEY_LINES = [
 
 
 def test_every_step_holds_and_nothing_is_left(place: Path) -> None:
-    with started("demo", cwd=place, env={"TMPDIR": str(place)}) as command:
+    with started("demo", env={"TMPDIR": str(place)}) as command:
         assert command.finish() == 0, command.output + command.errors
         assert [line for line in KEY_LINES if line not in command.output] == []
         assert "FAILED" not in command.output
@@ -58,7 +58,7 @@ def test_it_runs_in_a_database_of_its_own_on_a_given_server(place: Path, pg_url:
             return connection.execute(query).fetchall()
 
     before = everything()
-    with started("demo", "--verbose", cwd=place, env={"DATABASE_URL": pg_url}) as command:
+    with started("demo", "--verbose", env={"DATABASE_URL": pg_url}) as command:
         assert command.finish() == 0, command.output + command.errors
         assert "pgbooking_server_" in command.output
         # With --verbose the processes' log lines are there, on the other stream.
@@ -69,7 +69,7 @@ def test_it_runs_in_a_database_of_its_own_on_a_given_server(place: Path, pg_url:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(place: Path, number: signal.Signals) -> None:
-    with started("demo", cwd=place, env={"TMPDIR": str(place)}) as command:
+    with started("demo", env={"TMPDIR": str(place)}) as command:
         command.wait_for(" 3  ")
         command.send(number)
         assert command.finish() == 130
@@ -79,7 +79,7 @@ def test_interrupted_it_leaves_nothing(place: Path, number: signal.Signals) -> N
 
 
 def test_interrupted_while_it_starts_it_leaves_nothing(place: Path) -> None:
-    with started("demo", cwd=place, env={"TMPDIR": str(place)}) as command:
+    with started("demo", env={"TMPDIR": str(place)}) as command:
         command.wait_for("Starting")
         command.send(signal.SIGINT)
         assert command.finish() in (1, 130)
@@ -88,7 +88,7 @@ def test_interrupted_while_it_starts_it_leaves_nothing(place: Path) -> None:
 
 
 def test_killed_it_leaves_nothing(place: Path) -> None:
-    with started("demo", cwd=place, env={"TMPDIR": str(place)}) as command:
+    with started("demo", env={"TMPDIR": str(place)}) as command:
         command.wait_for(" 3  ")
         launcher = next(pid for pid, line in marked(command.mark).items() if " -m cli demo" in line)
         os.kill(launcher, signal.SIGKILL)

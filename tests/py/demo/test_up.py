@@ -63,7 +63,7 @@ def variable(name: str, output: str) -> str:
 
 def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) -> None:
     data = place / "kept data"  # a blank in the path: the lines must quote it
-    with started("up", "--port", "0", "--data", str(data), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(data)) as command:
         lines = list(ready(command).items())
         titles = [title for title, _ in lines]
         token, slots, book, intent, pay, confirm, cancel, figures, doctor = (line for _, line in lines)
@@ -77,7 +77,7 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
         url = command.wait_for("pgbooking serves").split()[2]
         stop(command, signal.SIGTERM)
 
-    with started("up", "--port", "0", "--data", str(data), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(data)) as command:
         again = list(ready(command).values())
         assert command.wait_for("pgbooking serves").split()[2] == url
         assert again[0] == token
@@ -95,7 +95,7 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
 
 
 def test_what_ends_is_started_again_at_the_same_address(place: Path) -> None:
-    with started("up", "--port", "0", "--data", str(place / "data"), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(place / "data")) as command:
         lines = ready(command)
         url = command.wait_for("pgbooking serves").split()[2]
         for name, words in (("worker", " worker"), ("server", " serve "), ("sandbox", "glue.sandbox")):
@@ -113,13 +113,13 @@ def test_what_ends_is_started_again_at_the_same_address(place: Path) -> None:
 
 def test_killed_it_leaves_nothing_running_and_starts_again(place: Path) -> None:
     data = place / "data"
-    with started("up", "--port", "0", "--data", str(data), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(data)) as command:
         first = ready(command)
         booked = paste(first["book it"])
         launcher = int((data / "up.lock").read_text())
         os.kill(launcher, signal.SIGKILL)
         assert command.finish() == -signal.SIGKILL
-    with started("up", "--port", "0", "--data", str(data), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(data)) as command:
         ready(command)
         refused = paste(first["book it"])
         assert variable("bookingId", booked)
@@ -129,7 +129,7 @@ def test_killed_it_leaves_nothing_running_and_starts_again(place: Path) -> None:
 
 def test_secrets_are_for_the_owner_only_and_not_on_the_screen(place: Path) -> None:
     data = place / "data"
-    with started("up", "--port", "0", "--data", str(data), cwd=place) as command:
+    with started("up", "--port", "0", "--data", str(data)) as command:
         ready(command)
         stop(command, signal.SIGTERM)
     for name in ("env", "state.json"):
@@ -143,7 +143,7 @@ def test_secrets_are_for_the_owner_only_and_not_on_the_screen(place: Path) -> No
 def test_a_given_database_is_used_and_kept(place: Path, empty_db_url: str) -> None:
     data = place / "data"
     environment = {"DATABASE_URL": empty_db_url}
-    with started("up", "--port", "0", "--data", str(data), cwd=place, env=environment) as command:
+    with started("up", "--port", "0", "--data", str(data), env=environment) as command:
         lines = ready(command)
         assert variable("status", paste(lines["book it"])) == "pending"
         # The pasted lines mean the database that is served, whatever the shell's own DATABASE_URL is.
