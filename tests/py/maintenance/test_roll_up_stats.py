@@ -13,6 +13,7 @@ LINES = (
 def test_one_caller_at_a_time_folds_the_others_go_on_at_once(connect: Connect) -> None:
     first, second = connect(autocommit=False), connect()
     second.execute(LINES)
+    second.execute("set lock_timeout = '5s'")  # so that whoever waits after all fails instead of hanging
 
     folded = first.execute("select booking.roll_up_stats() as n").fetchone()
     meanwhile = second.execute("select booking.roll_up_stats() as n").fetchone()

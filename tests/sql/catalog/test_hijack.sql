@@ -42,16 +42,16 @@ select is((select count(*) from pg_temp.bookings), 0::bigint, 'and not in the ta
 select is((select expires_at - b.created_at from booked join booking.bookings b on b.id = booked.booking_id), '30 minutes'::interval, 'with our settings');
 select cmp_ok((select created_at from booking.bookings where student_id = 'anna'), '>', '2026-01-01'::timestamptz, 'at our time');
 select is((select substr(id::text, 15, 4) from made), '7' || left(encode(sha256('expert-1'), 'hex'), 3), 'with our ids, although new_id() has the caller''s rights and path');
-set local role booking_app;
-set local search_path = evil, pg_temp, pg_catalog, public;
-reset role;
-set local search_path = pg_catalog, public;
 create temp table person as select test.student(captured) as student, captured from mine;
 grant select on person to public;
 set local role booking_app;
 set local search_path = evil, pg_temp, pg_catalog, public;
+create domain pg_temp.timestamptz as pg_catalog.text check (false);
+create domain pg_temp.jsonb as pg_catalog.text check (false);
+create domain pg_temp.uuid as pg_catalog.text check (false);
 create temp table cancelled as select c.* from person p, booking.cancel_booking_transaction(p.student, p.captured) c;
 reset role;
+drop domain pg_temp.timestamptz, pg_temp.jsonb, pg_temp.uuid;
 set local search_path = pg_catalog, public;
 select is((select refund_percent || ' ' || refund_amount from cancelled), '100 5000', 'with our policies and our arithmetic');
 select test.refused($$ select * from booking.create_booking_transaction('', '00000000-0000-7000-8000-000000000000') $$, 'PT400', 'invalid_request', '{"field": "student_id"}',

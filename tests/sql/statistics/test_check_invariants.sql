@@ -135,4 +135,14 @@ select is(pg_temp.found_after(format('with d as (insert into booking.disputes (s
      select ''dp_1'', id, 1, ''usd'', ''won'', now() from booking.payments where booking_id = %L) update booking.bookings set refund_percent = 50 where id = %1$L', id)),
   array['dead_booking_is_refunded ' || id], 'but a dispute that was won holds nothing') from b where what = 'nothing back';
 select is_empty('select * from booking.check_invariants()', 'what was planted is gone again');
+
+-- a session that took place although its hold was lost before the capture: an alert, no violation
+create temp table late as select test.book(test.make_slot('1 hour')) as id;
+do $$ begin perform test.authorize(id), test.confirm(id) from late; end $$;
+select test.set_clock('2026-03-10 19:00Z');
+do $$ begin perform booking.complete_past_bookings();
+  perform test.event('payment_intent.canceled', test.intent(id, 'canceled')) from late; end $$;
+select is(test.state(id), 'completed/cancelled', 'it took place, its payment did not') from late;
+select is_empty('select * from booking.check_invariants()', 'nothing is wrong between the tables');
+select is((select kind from booking.alerts where subject = id::text), 'session_unpaid', 'but a person is told') from late;
 select * from finish();
