@@ -22,13 +22,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_kind text := case
-    when p_type like 'payment\_intent.%' then 'payment_intent'
-    when p_type like 'charge.dispute.%' then 'dispute'
-    when p_type like 'refund.%' then 'refund'
-    when p_type like 'charge.%' then 'charge'
-    else p_object ->> 'object'
-  end;
+  v_kind text;
   v_intent_id text;
   v_payment_id uuid;
   v_booking booking.bookings;
@@ -37,21 +31,8 @@ declare
   v_captured bigint := 0;
   v_now timestamptz;
 begin
-  v_intent_id := case
-    when v_kind = 'payment_intent' then p_object ->> 'id'
-    when jsonb_typeof(p_object -> 'payment_intent') = 'object' then p_object -> 'payment_intent' ->> 'id'
-    else p_object ->> 'payment_intent'
-  end;
-  v_intent_id := coalesce(v_intent_id, p_intent_id);
-  select p.id into v_payment_id from booking.payments p where p.stripe_payment_intent_id = v_intent_id;
-  if not found then
-    v_payment_id := coalesce(
-      (select p.id from booking.payments p
-       -- other systems at the same Stripe account have metadata of their own
-       where p.id = case when p_object -> 'metadata' ->> 'payment_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                         then (p_object -> 'metadata' ->> 'payment_id')::uuid end),
-      p_payment_id);
-  end if;
+  select f.kind, f.intent_id, f.payment_id into v_kind, v_intent_id, v_payment_id
+  from booking.payment_of(p_object, p_type, p_payment_id, p_intent_id) f;
   if v_payment_id is null then
     return false;
   end if;

@@ -57,6 +57,7 @@ begin
     'keep_books',
     'lock_payment',
     'lose_hold',
+    'payment_of',
     'prepare_payment_intent',
     'queue_stripe_command',
     'record_payment_intent',

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 from pytest_postgresql.executors import NoopExecutor
 
+from glue.sandbox.process import SandboxProcess, running
 from tests.conftest import _clone, _url_of
+from tests.py.mirror.world import World, world
 from tests.py.races.helpers import Arena, Sessions
 from tests.py.races.helpers import arena as open_arena
 
@@ -38,3 +40,17 @@ def sessions(_common_sessions: Sessions) -> Iterator[Sessions]:
     for role in _common_sessions.values():
         for each in role:
             each.reset()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[SandboxProcess]:
+    with running() as process:
+        yield process
+
+
+@pytest.fixture
+def here(db_url: str, sandbox: SandboxProcess) -> Iterator[World]:
+    """A fresh database and an empty sandbox."""
+    sandbox.control.reset()
+    with world(db_url, sandbox) as made:
+        yield made

@@ -69,7 +69,6 @@ insert into expected values
   ('payment_of(jsonb,text,uuid,text)', '', 'stable'),
   ('cancellation_terms(booking.bookings,boolean,timestamptz)', '', 'stable'),
   ('party_of(booking.bookings,uuid,text)', '', 'stable'),
-  ('payment_of(jsonb,text,uuid,text)', '', 'stable'),
   ('refunds_counted(uuid)', '', 'stable'),
   ('command_key(uuid,integer)', '', 'immutable'),
   ('require_batch_size(integer)', '', 'immutable'),
