@@ -144,5 +144,5 @@ do $$ begin perform booking.complete_past_bookings();
   perform test.event('payment_intent.canceled', test.intent(id, 'canceled')) from late; end $$;
 select is(test.state(id), 'completed/cancelled', 'it took place, its payment did not') from late;
 select is_empty('select * from booking.check_invariants()', 'nothing is wrong between the tables');
-select is((select kind from booking.alerts where subject = id::text), 'session_unpaid', 'but a person is told') from late;
+select is((select kind from booking.alerts where subject = late.id::text), 'session_unpaid', 'but a person is told') from late;
 select * from finish();
