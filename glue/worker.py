@@ -127,7 +127,7 @@ class Worker:
 
 
 class Maintenance:
-    """Calls ``run_maintenance`` every ``interval`` seconds, unless pg_cron does.
+    """Calls ``run_maintenance`` every ``interval`` seconds, unless somebody else (pg_cron) does.
 
     One worker of all leads: it holds an advisory lock for as long as its session lives, so another one takes
     over when it dies. ``connect`` opens an autocommit connection: the procedure commits between its batches.
@@ -175,8 +175,12 @@ class Maintenance:
         if self._clock() < self._due:
             return False
         self._due = self._clock() + self._interval
-        scheduled = self._session.execute("select * from booking.has_scheduled_maintenance()").fetchone()
-        if scheduled and scheduled[0]:
+        # pg_cron or a colleague may have run it meanwhile; a tenth less, so that no jitter makes us miss a turn
+        due = self._session.execute(
+            "select * from booking.is_maintenance_due(p_interval => make_interval(secs => %s))",
+            (self._interval * 0.9,),
+        ).fetchone()
+        if not due or not due[0]:
             return False
         try:
             self._session.execute("call booking.run_maintenance()")

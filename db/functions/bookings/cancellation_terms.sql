@@ -1,6 +1,6 @@
 -- What cancelling a live booking gives back at a moment, without changing anything: the one home of the refund rule.
--- The expert, and whoever cancels before the expert confirmed: everything. A student's confirmed booking: the percentage
--- of refund_policies by time to the start. refund_amount counts what is (or, for a confirmed booking, is being) captured,
+-- The expert, and whoever cancels before the expert confirmed and before anything was captured: everything. Otherwise a
+-- student gets the percentage of refund_policies by time to the start. refund_amount counts what is (or, for a confirmed booking, is being) captured,
 -- less what was already refunded or is being refunded; before any capture the hold is released whole and no money moves: 0.
 -- Internal: granted to nobody. Locks: none (the caller holds booking and payment). Errors: none.
 create or replace function booking.cancellation_terms(p_booking booking.bookings, p_by_expert boolean, p_now timestamptz)

@@ -18,7 +18,7 @@ begin
     select q.slot_id, q.part
     from booking.slots s
     join booking.slot_seats q on q.slot_id = s.id
-    where s.starts_at > v_now - interval '1 day' and s.ends_at > v_now
+    where s.ends_at > v_now
       and q.taken <> (select count(*) from booking.bookings b
                       where b.slot_id = q.slot_id and b.seat_part = q.part and b.status in ('pending', 'confirmed'))
     order by q.slot_id, q.part

@@ -1,4 +1,4 @@
--- All maintenance, in batches, committing between them: expired and past bookings, orphaned seats, failed and old webhook
+-- All maintenance, in batches, committing between them: orphaned seats, expired and past bookings, failed and old webhook
 -- events, personal data, idempotency keys, statistics. One part that fails does not keep the others from running; at the
 -- end the failures are raised together, so that pg_cron shows the run as failed. Call it outside a transaction.
 -- Neither security definer nor with settings: such a procedure could not commit. Every name is qualified instead.
@@ -8,12 +8,15 @@ language plpgsql
 as $$
 declare
   v_parts constant text[] := array[
-    'cleanup_expired_bookings', 'complete_past_bookings', 'cleanup_orphaned_slots', 'retry_failed_webhooks',
+    'cleanup_orphaned_slots', -- first: freeing a seat fails where its counter is too low
+    'cleanup_expired_bookings', 'complete_past_bookings', 'retry_failed_webhooks',
     'cleanup_old_webhook_events', 'archive_old_bookings', 'clean_expired_idempotency_keys', 'roll_up_stats'];
   v_part text;
   v_count int;
   v_failures jsonb := pg_catalog.jsonb_build_object();
 begin
+  perform booking.note_maintenance_run();
+  commit;
   foreach v_part in array v_parts loop
     loop
       begin

@@ -36,7 +36,8 @@ set local check_function_bodies = off;
 \ir ../../functions/maintenance/cleanup_old_webhook_events.sql
 \ir ../../functions/maintenance/cleanup_orphaned_slots.sql
 \ir ../../functions/maintenance/complete_past_bookings.sql
-\ir ../../functions/maintenance/has_scheduled_maintenance.sql
+\ir ../../functions/maintenance/is_maintenance_due.sql
+\ir ../../functions/maintenance/note_maintenance_run.sql
 \ir ../../functions/maintenance/require_batch_size.sql
 \ir ../../functions/maintenance/run_maintenance.sql
 \ir ../../functions/maintenance/schedule_maintenance.sql

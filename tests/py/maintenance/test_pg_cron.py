@@ -56,17 +56,6 @@ def test_a_schedule_that_pg_cron_does_not_understand_is_refused(cron: psycopg.Co
     assert scheduled(cron) == []
 
 
-def test_asking_whether_it_is_scheduled_fails_for_nobody(cron: psycopg.Connection[Row]) -> None:
-    """pg_cron shows jobs only to the role that registered them, and its schema to whom it was granted."""
-    cron.execute("select booking.schedule_maintenance()")
-
-    for role in ("booking_app", "booking_cron", "booking_dba"):
-        with cron.transaction():
-            cron.execute(f"set local role {role}")
-            row = cron.execute("select booking.has_scheduled_maintenance() as found").fetchone()
-        assert row == {"found": False}
-
-
 @pytest.mark.slow
 def test_the_job_runs_the_maintenance(cron: psycopg.Connection[Row]) -> None:
     """Granularity is a minute: this test waits for the next one."""

@@ -8,5 +8,4 @@ select matches(booking.schedule_maintenance('*/5 * * * *'), 'run: select cron.sc
 select matches(booking.schedule_maintenance('it''s'), '''it''''s''', 'quoted as it must be');
 select test.refused(format('select booking.schedule_maintenance(%L)', s), 'PT400', 'invalid_request', '{"field": "schedule"}', 'schedule ' || coalesce(quote_literal(s), 'null'))
 from unnest(array[null, '', '  ']) s;
-select is(booking.has_scheduled_maintenance(), false, 'nothing is scheduled');
 select * from finish();

@@ -1,0 +1,1 @@
+drop table booking.maintenance_runs cascade;
