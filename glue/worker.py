@@ -175,7 +175,7 @@ class Maintenance:
         if self._clock() < self._due:
             return False
         self._due = self._clock() + self._interval
-        # pg_cron or a colleague may have run it meanwhile; a tenth less, so that no jitter makes us miss a turn
+        # Somebody else may have run it meanwhile; a tenth less, so that no jitter makes us miss a turn.
         due = self._session.execute(
             "select * from booking.is_maintenance_due(p_interval => make_interval(secs => %s))",
             (self._interval * 0.9,),

@@ -284,7 +284,9 @@ class TestMaintenance:
             times[0] = 899
             assert not first.tick()
             times[0] = 900
-            here.sql.execute("update booking.maintenance_runs set last_run_at = last_run_at - interval '900 s'")
+            here.sql.execute(
+                "update booking.maintenance_runs set last_run_at = last_run_at - interval '900 s'"
+            )
             assert first.tick()
             assert not second.tick()
 
