@@ -72,7 +72,7 @@ def lock_order(name: str, lock: str, arena: Arena) -> None:
 
 one_of_ten = partial(test_one_slot.test_one_of_many_students_gets_the_slot, students=10)
 FULL_COUNTER = (CREATE, "q.part = 0 and q.taken < q.capacity", "q.part = 0")
-NO_QUALIFICATION = (SEAT, "q.taken < q.capacity", "true")
+NO_QUALIFICATION = (SEAT, "and q.part = v_part and q.taken < q.capacity", "and q.part = v_part")
 TWO_SEATS = partial(test_one_slot.test_the_same_student_without_a_key_holds_one_seat, capacity=64)
 OVERLAP = partial(test_publish.test_the_second_waits_for_the_first, known=True, first_commits=True)
 REVIVED = partial(
@@ -89,7 +89,7 @@ CONTROLS = [
     Control("a seat is taken under a condition", one_of_ten, (FULL_COUNTER,)),
     Control("... and the check behind it", one_of_ten, (FULL_COUNTER,), (NO_CHECK,)),
     Control(
-        "a seat of a class is taken under a condition",
+        "a seat of a class that one waited for is taken under a condition",
         test_class_seats.test_whoever_waits_for_the_last_counter_is_refused_when_the_holder_commits,
         (NO_QUALIFICATION,),
         (NO_CHECK,),
