@@ -126,6 +126,10 @@ def demo(verbose: bool) -> None:
 
     Starts PostgreSQL, the server, the worker and a stand-in for Stripe by itself, and stops them again. With
     DATABASE_URL set, that server is used instead.
+
+    \b
+    pgbooking demo
+    pgbooking demo --verbose
     """
     from glue import demo as module
 
@@ -230,6 +234,10 @@ def check(url: str, as_json: bool) -> None:
 
     Finds pending migrations, functions and triggers that were edited by hand, are missing, or are in no
     file, and changed rights, owners and comments. Changes nothing.
+
+    \b
+    pgbooking check
+    pgbooking check --json | jq -r '.[].name'
     """
     from glue import deploy
 
@@ -278,6 +286,9 @@ def worker() -> None:
     """Mirror to Stripe what the server left in the outbox; several at once are safe.
 
     Needs DATABASE_URL and STRIPE_SECRET_KEY in the environment. SIGTERM lets it finish what it has in hand.
+
+    \b
+    DATABASE_URL=postgresql://server@localhost/shop STRIPE_SECRET_KEY=sk_test_... pgbooking worker
     """
     from glue import worker as module
     from glue.settings import Settings
@@ -318,9 +329,9 @@ def sandbox(port: int, webhook_url: str | None, secrets: tuple[str, ...], keys: 
     "--batch", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Bookings in one commit."
 )
 @click.option(
-    "--timeout", default="30 minutes", show_default=True, help="How long a booking may stay pending."
+    "--timeout", help="How long a booking may stay pending. Default: as settings.booking_timeout says."
 )
-def cleanup(url: str, as_json: bool, batch: int, timeout: str) -> None:
+def cleanup(url: str, as_json: bool, batch: int, timeout: str | None) -> None:
     """Cancel the pending bookings that timed out, batch by batch, until none is left.
 
     \b
@@ -332,7 +343,8 @@ def cleanup(url: str, as_json: bool, batch: int, timeout: str) -> None:
         while True:
             row = conn.execute(
                 "select booking.cleanup_expired_bookings("
-                "p_batch_size => %(batch)s, p_timeout => %(timeout)s::interval) as cancelled",
+                "p_batch_size => %(batch)s,"
+                " p_timeout => coalesce(%(timeout)s::interval, booking.booking_timeout())) as cancelled",
                 {"batch": batch, "timeout": timeout},
             ).fetchone()
             if row["cancelled"] == 0:
@@ -382,6 +394,10 @@ def cron_install(url: str, schedule: str) -> None:
     """Register the maintenance with pg_cron, or say what to run where pg_cron lives.
 
     The job runs as the role that registers it: log in as one that is a member of booking_cron.
+
+    \b
+    pgbooking cron install
+    pgbooking cron install --schedule '*/5 * * * *'
     """
     with _connection(url) as conn:
         row = conn.execute(
@@ -395,7 +411,12 @@ def cron_install(url: str, schedule: str) -> None:
 @database
 @as_json
 def cron_status(url: str, as_json: bool) -> None:
-    """Show the job and its last runs; exit code 1 when there is no active job."""
+    """Show the job and its last run; exit code 1 when there is no active job.
+
+    \b
+    pgbooking cron status
+    pgbooking cron status --json | jq '.[0].last_status'
+    """
     jobs: list[Mapping[str, Any]] = []
     if _has_pg_cron(url):
         with _connection(url) as conn:
@@ -412,7 +433,11 @@ def cron_status(url: str, as_json: bool) -> None:
 @cron.command("remove")
 @database
 def cron_remove(url: str) -> None:
-    """Take the job away; nothing happens when there is none."""
+    """Take the job away; nothing happens when there is none.
+
+    \b
+    pgbooking cron remove
+    """
     removed = 0
     if _has_pg_cron(url):
         with _connection(url) as conn:

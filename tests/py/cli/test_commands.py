@@ -226,6 +226,18 @@ def test_cleanup_spares_those_that_have_time(pgbooking: Pgbooking, db_url: str, 
     assert pgbooking("cleanup", "--timeout", "2 hours", url=db_url).stdout == "0 expired bookings cancelled\n"
 
 
+def test_cleanup_takes_the_timeout_of_the_installation(
+    pgbooking: Pgbooking, db_url: str, connect: Connect
+) -> None:
+    pending_bookings(connect(), 1)
+    connect().execute("update booking.settings set booking_timeout = '2 hours'")
+
+    assert pgbooking("cleanup", url=db_url).stdout == "0 expired bookings cancelled\n"
+    assert (
+        pgbooking("cleanup", "--timeout", "30 minutes", url=db_url).stdout == "1 expired booking cancelled\n"
+    )
+
+
 def test_a_token_says_who_and_until_when(pgbooking: Pgbooking) -> None:
     answer = pgbooking(
         "token", "--sub", "alice", "--role", "expert", "--ttl", "60",

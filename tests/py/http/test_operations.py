@@ -218,6 +218,16 @@ def test_cron_cancels_what_expired_and_its_hold_is_released(site: Site) -> None:
     assert command["operation"] == "cancel_payment_intent"
 
 
+def test_cron_leaves_a_booking_the_time_that_it_was_promised(site: Site) -> None:
+    site.sql.execute("update booking.settings set booking_timeout = '2 hours'")
+    booking = site.book(site.new_student())
+    site.sql.execute("set session_replication_role = replica")
+    for age, status in (("1 hour", "pending"), ("2 hours", "cancelled")):
+        site.sql.execute("update booking.bookings set created_at = booking.clock() - %s::interval", (age,))
+        assert site.nobody(f"Bearer {CRON_SECRET}").post(CRON).status_code == 200
+        assert site.booking(booking)["status"] == status
+
+
 def test_cron_stops_between_batches_when_its_time_is_over(site: Site) -> None:
     many = site.offer(capacity=200)
     for _ in range(101):
