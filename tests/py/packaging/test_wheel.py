@@ -117,3 +117,15 @@ def test_it_has_an_openapi_page_that_needs_no_network(environment: Path) -> None
     )
 
     assert run(str(environment / "bin" / "python"), "-c", code).stdout == "1\n"
+
+
+def test_the_command_of_a_checkout_runs_the_checkouts_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", "import cli, glue; print(cli.__file__); print(glue.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == [str(REPOSITORY / "cli.py"), str(REPOSITORY / "glue" / "__init__.py")]
