@@ -1,5 +1,5 @@
 -- booking.apply_refund(): one row a Stripe refund, whose status only moves forward.
-select plan(15);
+select plan(17);
 create temp table t as select test.captured_booking() as b;
 create function pg_temp.say(p_id text, p_status text, p_more jsonb default '{}', p_source text default 'evt_1') returns void language sql as $$
   select booking.apply_refund((test.payment(b)).id, test.refund(b, 700, p_id, p_status) || p_more, p_source) from t $$;
@@ -33,6 +33,10 @@ select is((select command_id from booking.refunds where stripe_refund_id = 're_4
 do $$ begin perform pg_temp.say('re_5', 'succeeded', '{"metadata": {}}'); perform pg_temp.say('re_5', 'succeeded', '{"metadata": {}}', id::text) from c; end $$;
 select is((select command_id from booking.refunds where stripe_refund_id = 're_5'), (select id from c),
   'an answer names its command also when an event without metadata was faster');
+do $$ begin perform pg_temp.say('re_9', 'succeeded', '{"metadata": {}}'); perform pg_temp.say('re_10', 'failed', '{"metadata": {}}');
+  perform pg_temp.say(r, 'pending', '{"metadata": {}}', id::text) from c, unnest(array['re_9', 're_10']) r; end $$;
+select is(pg_temp.status('re_9') || ' ' || pg_temp.status('re_10'), 'succeeded failed', 'an older answer that names it takes no status back');
+select is((select count(*) from booking.refunds f join c on c.id = f.command_id where f.stripe_refund_id in ('re_9', 're_10')), 2::bigint, 'but its command');
 do $$ begin perform pg_temp.say('re_6', 'succeeded', '{"metadata": {"command_id": "01890000-0000-7000-8000-000000000001"}}');
   perform pg_temp.say('re_7', 'succeeded', '{"metadata": {"command_id": "abc"}}'); end $$;
 select is((select count(*) from booking.refunds where stripe_refund_id in ('re_6', 're_7') and command_id is null), 2::bigint,

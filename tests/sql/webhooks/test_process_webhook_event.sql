@@ -106,7 +106,7 @@ select is_empty($$ select * from booking.check_invariants() $$, 'and all the boo
 -- -- what may succeed in a moment is passed on, and nothing is recorded
 create function pg_temp.passed_on(p_sqlstate text) returns text language plpgsql as $$
 begin
-  execute format($f$ create or replace function booking.raise_alert(p_kind text, p_subject text, p_detail jsonb default '{}')
+  execute format($f$ create or replace function booking.apply_dispute(p_payment_id uuid, p_object jsonb, p_seen_at timestamptz)
     returns void language plpgsql as %L $f$, format('begin raise exception using errcode = %L, message = %L; end', p_sqlstate, 'now'));
   begin
     perform test.event('charge.dispute.created', jsonb_build_object('id', 'dp_1', 'payment_intent', test.intent_id(pg_temp.b())), 'evt_later');
