@@ -112,6 +112,7 @@ begin
     end if;
   end if;
   perform booking.keep_books(v_payment_id, p_source);
+  perform booking.close_fulfilled_commands(v_payment_id);
   perform booking.settle_payment(v_booking.id);
   return true;
 end

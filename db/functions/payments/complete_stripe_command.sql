@@ -26,7 +26,11 @@ begin
   where c.id = p_command_id and c.status = 'running' and c.locked_by = p_worker;
   v_held := found;
 
-  perform booking.apply_stripe_object(p_response, null, booking.clock(), p_command_id::text, v_command.payment_id, v_command.stripe_id);
+  -- which kind of object it is follows from what was asked
+  perform booking.apply_stripe_object(
+    p_response || jsonb_build_object('object',
+      case v_command.operation when 'create_refund' then 'refund' else 'payment_intent' end),
+    null, booking.clock(), p_command_id::text, v_command.payment_id, v_command.stripe_id);
   perform booking.settle_payment(v_booking.id);
   return v_held;
 end

@@ -47,6 +47,7 @@ set local check_function_bodies = off;
 \ir ../../functions/payments/apply_stripe_object.sql
 \ir ../../functions/payments/claim_stripe_command.sql
 \ir ../../functions/payments/claim_stripe_commands.sql
+\ir ../../functions/payments/close_fulfilled_commands.sql
 \ir ../../functions/payments/command_key.sql
 \ir ../../functions/payments/complete_stripe_command.sql
 \ir ../../functions/payments/fail_stripe_command.sql

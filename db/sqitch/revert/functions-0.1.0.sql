@@ -55,6 +55,7 @@ begin
     'apply_stripe_object',
     'claim_stripe_command',
     'claim_stripe_commands',
+    'close_fulfilled_commands',
     'command_key',
     'complete_stripe_command',
     'fail_stripe_command',

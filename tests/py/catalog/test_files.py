@@ -56,6 +56,22 @@ def test_a_test_file_has_its_function() -> None:
     assert tested - known == set()
 
 
+def test_readiness_asks_for_a_table_of_the_newest_migration() -> None:
+    newest = max(p for p in (ROOT / "db/migrations").glob("[0-9]*.sql") if "rollback" not in p.name)
+    tables = re.findall(r"^create table (booking\.\w+)", newest.read_text(), re.MULTILINE)
+    asked = (ROOT / "db/functions/statistics/get_readiness.sql").read_text()
+    assert any(f"to_regclass('{table}')" in asked for table in tables)
+
+
+def test_the_cron_route_runs_what_the_procedure_runs() -> None:
+    """Two lists of one thing: HTTP answers with counts, the procedure commits between its batches."""
+    procedure = (ROOT / "db/functions/maintenance/run_maintenance.sql").read_text()
+    route = (ROOT / "glue/routes/cron.py").read_text()
+    parts = set(re.findall(r"'(\w+)'", procedure.partition("array[")[2].partition("]")[0]))
+    assert parts
+    assert {part for part in parts if f"booking.{part}(" not in route} == set()
+
+
 def test_every_error_that_a_contract_names_is_raised_somewhere() -> None:
     raised = set()
     named = set()

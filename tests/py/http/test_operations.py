@@ -111,7 +111,7 @@ def test_a_database_without_our_schema_is_not_ready(empty_db_url: str, sandbox: 
             assert refused(site.nobody().get("/readyz"), 503, "not_ready") == {"failing": "migrations"}
 
 
-@pytest.mark.parametrize("table", ["stat_hours", "stripe_commands"])
+@pytest.mark.parametrize("table", ["maintenance_runs", "stripe_commands"])
 def test_a_database_with_an_older_schema_is_not_ready(site: Site, table: str) -> None:
     site.sql.execute(sql.SQL("drop table booking.{} cascade").format(sql.Identifier(table)))
     assert refused(site.nobody().get("/readyz"), 503, "not_ready")["failing"] == "migrations"

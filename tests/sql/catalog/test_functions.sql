@@ -67,6 +67,7 @@ insert into expected values
   ('set_updated_at()', '', 'volatile'),
   ('settle_payment(uuid)', '', 'volatile'),
   ('take_class_seat(uuid,integer)', '', 'volatile'),
+  ('close_fulfilled_commands(uuid)', '', 'volatile'),
   ('payment_of(jsonb,text,uuid,text)', '', 'stable'),
   ('cancellation_terms(booking.bookings,boolean,timestamptz)', '', 'stable'),
   ('party_of(booking.bookings,uuid,text)', '', 'stable'),
