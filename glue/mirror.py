@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,9 @@ _PASSING = (
 """Errors of recording that are gone when it is tried again at once."""
 
 _RECORDING_TRIES = 3
+
+_CLAIMING_PAUSES = (0.0, 0.02, 0.05, 0.1)
+"""A webhook of the same payment may hold the command for the moment of its transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +148,16 @@ class Mirror:
     def _run_one(self, command_id: str) -> State:
         holder = self._holder()
         try:
-            row = self._db.one(
-                "select * from booking.claim_stripe_command(p_command_id => %(id)s, p_worker => %(worker)s,"
-                " p_lease => %(lease)s)",
-                {"id": command_id, "worker": holder, "lease": self._lease},
-            )
+            row = None
+            for pause in _CLAIMING_PAUSES:
+                time.sleep(pause)
+                row = self._db.one(
+                    "select * from booking.claim_stripe_command(p_command_id => %(id)s,"
+                    " p_worker => %(worker)s, p_lease => %(lease)s)",
+                    {"id": command_id, "worker": holder, "lease": self._lease},
+                )
+                if row is not None or self._status(command_id) != "pending":
+                    break
             if row is None:
                 return self._state(command_id)
         except psycopg.Error:
@@ -213,10 +222,13 @@ class Mirror:
         )
 
     def _state(self, command_id: str) -> State:
-        status = self._db.scalar(
+        return "done" if self._status(command_id) == "done" else "pending"
+
+    def _status(self, command_id: str) -> str | None:
+        status: str | None = self._db.scalar(
             "select * from booking.get_stripe_command_status(p_command_id => %(id)s)", {"id": command_id}
         )
-        return "done" if status == "done" else "pending"
+        return status
 
     def _holder(self) -> str:
         return f"{self._worker}/{uuid.uuid4().hex[:12]}"

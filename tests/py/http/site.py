@@ -73,7 +73,7 @@ def as_server(db_url: str) -> str:
 
 
 def token(
-    user: str, role: str = "student", *, seconds: int = 600, key: str = JWT_SECRET, **claims: Any
+    user: str, role: str = "student", *, seconds: int = 86_400, key: str = JWT_SECRET, **claims: Any
 ) -> str:
     """A bearer token of HS256."""
     body = {"sub": user, "role": role, "exp": int(time.time()) + seconds, **claims}

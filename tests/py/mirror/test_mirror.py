@@ -221,7 +221,9 @@ def test_a_database_that_is_away_while_claiming_is_pending(
     here: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     command = decided(here)
-    mirror = here.new_mirror(db=here.new_db(acquire_timeout=0.5))
+    db = here.new_db(acquire_timeout=0.5)
+    db.scalar("select * from booking.clock()", {})  # no connection is still being made when all are cut
+    mirror = here.new_mirror(db=db)
     with caplog.at_level(logging.ERROR), here.away() as back:
         back.cut()
         assert mirror.run(command, wait=30) == "pending"
@@ -329,3 +331,24 @@ def test_stripes_retry_after_is_kept_by_the_outbox(here: World) -> None:
     ).fetchone()
     assert row == {"later": True}
     assert len(here.control.requests(path=CAPTURE)) == 1
+
+
+def test_a_command_that_a_webhook_looks_at_is_claimed_a_moment_later(here: World) -> None:
+    command = decided(here)
+    asked = []
+    with psycopg.connect(here.url) as looking:
+        looking.execute("select from booking.stripe_commands where id = %s for no key update", [command])
+
+        class Letting(Mirror):
+            """The webhook's transaction ends after our first claim."""
+
+            def _status(self, command_id: str) -> str | None:
+                looking.commit()
+                asked.append(command_id)
+                return super()._status(command_id)
+
+        mirror = Letting(here.db, here.gateway, "hasty")
+        assert mirror.run(command, wait=30) == "done"
+        mirror.close()
+    assert asked == [str(command)]
+    assert here.effects(CAPTURE) == 1

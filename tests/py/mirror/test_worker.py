@@ -158,8 +158,10 @@ class TestOutbox:
             wait_until(here.sql, ALL_DONE)
         assert here.command(command)["attempts"] == 1
         about = [message for message in heard.messages if message.startswith("the database")]
-        # a second connection that was cut may be met after the first: each time it is said once
-        assert about == ["the database does not serve", "the database serves again"] * (len(about) // 2)
+        # a second connection, or the statistics, may meet the cut, too: never a line for each try
+        assert about[0] == "the database does not serve"
+        assert about[-1] == "the database serves again"
+        assert len(about) <= 6
 
     def test_statistics_that_fail_are_said_once_and_hold_up_no_command(
         self, here: World, heard: Heard
