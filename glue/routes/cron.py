@@ -74,13 +74,14 @@ def clean_up(db: Database, until: float) -> dict[str, int]:
         return sum(row.values())
 
     counts: dict[str, int] = {
+        # First: freeing a seat fails where its counter is too low.
+        "slots_repaired": db.scalar("select * from booking.cleanup_orphaned_slots()"),
         "bookings_expired": drained(
             lambda: db.scalar(
                 "select * from booking.cleanup_expired_bookings(p_timeout => booking.booking_timeout())"
             )
         ),
         "bookings_completed": drained(lambda: db.scalar("select * from booking.complete_past_bookings()")),
-        "slots_repaired": db.scalar("select * from booking.cleanup_orphaned_slots()"),
         "webhooks_retried": db.scalar("select * from booking.retry_failed_webhooks()"),
         "bookings_scrubbed": drained(lambda: db.scalar("select * from booking.archive_old_bookings()")),
         "idempotency_keys_deleted": drained(

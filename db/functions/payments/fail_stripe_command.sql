@@ -35,7 +35,6 @@ declare
   v_outcome booking.command_outcome;
   v_is_auth boolean;
   v_known_void boolean;
-  v_will_retry boolean := false;
   v_now timestamptz;
   v_delay interval;
 begin
@@ -80,13 +79,11 @@ begin
       set status = 'done', outcome = v_outcome, locked_by = null, lease_until = null, last_error = p_error - 'payment_intent'
       where c.id = p_command_id;
     elsif p_error ->> 'type' = 'gateway_busy' then
-      v_will_retry := true;
       update booking.stripe_commands c
       set status = 'pending', locked_by = null, lease_until = null, attempts = c.attempts - 1,
           run_at = v_now + coalesce(p_retry_after, v_settings.command_backoff)
       where c.id = p_command_id;
     elsif v_is_auth or p_retryable and v_command.attempts < v_settings.command_max_attempts then
-      v_will_retry := true;
       v_delay := least(v_settings.command_backoff_cap, v_settings.command_backoff * (0.5 + random() / 2)
         * power(2, case when v_is_auth then 6 else least(v_command.attempts - 1, 30) end));
       update booking.stripe_commands c
@@ -109,7 +106,8 @@ begin
   end if;
   perform booking.settle_payment(v_booking.id);
 
-  if v_command.id is not null and v_outcome is null and not v_will_retry then
+  -- dead unless the object just applied showed that the wish had come true
+  if v_command.id is not null and booking.get_stripe_command_status(p_command_id) = 'dead' then
     perform booking.raise_alert('command_dead', p_command_id::text, jsonb_build_object('operation', v_command.operation,
       'stripe_id', v_command.stripe_id, 'code', p_error ->> 'code', 'http_status', v_http));
   end if;

@@ -1,5 +1,5 @@
 -- booking.close_fulfilled_commands(): a dead command whose wish came true in another way is closed, its alert resolved.
-select plan(10);
+select plan(12);
 create function pg_temp.dead(p_booking uuid) returns uuid language plpgsql as $$
 declare v_id uuid;
 begin
@@ -39,5 +39,18 @@ do $$ begin perform test.event('payment_intent.amount_capturable_updated', test.
 select is(pg_temp.state(id), 'dead', 'a hold is no capture') from hc;
 do $$ begin perform test.event('payment_intent.succeeded', test.intent(b, 'succeeded')) from hb; end $$;
 select is(pg_temp.state(id), 'done superseded', 'captured in the dashboard, it is closed') from hc;
+
+-- the object beside a refusal that nobody has listed
+create temp table n as select test.make_slot() as slot;
+create temp table nb as select test.book(slot) as b from n;
+do $$ begin perform test.authorize(b) from nb; perform booking.confirm_booking_transaction((test.booking(b)).expert_id, b) from nb; end $$;
+create temp table nc as select c.id, nb.b from nb join booking.stripe_commands c on c.payment_id = (test.payment(b)).id and c.status = 'pending';
+do $$ begin
+  perform booking.claim_stripe_command(id, 'w') from nc;
+  perform booking.fail_stripe_command(id, 'w', jsonb_build_object('code', 'new_code', 'http_status', 400,
+    'payment_intent', test.intent(b, 'canceled')), false) from nc;
+end $$;
+select is(pg_temp.state(id), 'done superseded', 'a hold that is gone leaves nothing to capture') from nc;
+select is(pg_temp.open_alerts(id), 0::bigint, 'and nothing for a person to do') from nc;
 select is_empty('select * from booking.check_invariants()', 'the books are in order');
 select * from finish();
