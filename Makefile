@@ -1,17 +1,20 @@
 # Needs python3 (3.11 or newer) and make; everything else is installed into .venv.
 PYTHON  ?= python3
 WORKERS ?= 2
+JOBS    ?= 3
 VENV    := .venv
 BIN     := $(VENV)/bin
-PYTEST   = $(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report= --cov-fail-under=0
+PYTEST   = $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-18 test-15 coverage lint sqitch debian-packages clean
+.PHONY: help demo up test test-18 test-15 chaos bench coverage lint sqitch debian-packages clean
 
 help:
 	@echo "make demo    run the whole main job once, step by step"
 	@echo "make up      start everything for development and keep serving"
 	@echo "make test    install what the tests need, then run all of them on PostgreSQL 18 and 15"
+	@echo "make chaos   break things on purpose for less than an hour (SCENARIO=kills: one kind); docs/reliability.md"
+	@echo "make bench   measure against floors, for about an hour on a quiet machine (SUBJECT=create: one kind); docs/performance.md"
 	@echo "make lint    ruff and mypy"
 	@echo "make sqitch  bring db/sqitch in step with the migrations and functions"
 	@echo "make clean   remove the environment and what the tools left (not the data of make up)"
@@ -22,18 +25,27 @@ demo: $(VENV)/.installed
 up: $(VENV)/.installed
 	@exec $(BIN)/pgbooking up
 
-# Every part runs, whatever another one said: one run tells everything.
+# Every part runs, whatever another one said: one run tells everything. PostgreSQL 15 gets what depends on the version; what
+# is covered is counted once.
 test: $(VENV)/.installed-test debian-packages
 	@failed=0; \
 	$(MAKE) --no-print-directory lint || failed=1; \
 	$(BIN)/coverage erase; \
-	$(PYTEST) --pg=18 || failed=1; \
-	$(PYTEST) --pg=15 --cov-append || failed=1; \
+	$(PYTEST) --pg=18 --cov --cov-report= --cov-fail-under=0 || failed=1; \
+	$(PYTEST) --pg=15 || failed=1; \
 	$(BIN)/coverage report || failed=1; \
 	exit $$failed
 
 test-18 test-15: test-%: $(VENV)/.installed-test debian-packages
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --pg=$*
+	$(PYTEST) --pg=$*
+
+# Keeps the results and writes the figures of docs/reliability.md.
+chaos: $(VENV)/.installed-test debian-packages
+	@$(BIN)/python -m tests.chaos $(SCENARIO) --jobs $(JOBS) --save
+
+# Keeps the raw data in bench/results and writes the table of docs/performance.md.
+bench: $(VENV)/.installed-test debian-packages
+	@$(BIN)/python -m bench $(SUBJECT) --save
 
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff check .
@@ -59,5 +71,5 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) bench/baselines/.venv bench/baselines/node_modules build dist *.egg-info htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,67 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from glue import console
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-JWT_SECRET_BYTES = 32
-INSTANTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-
-
-class Failure(click.ClickException):
-    """One line on standard error, exit code 1."""
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"pgbooking: {' '.join(self.message.split())}", file=file or sys.stderr)
-
-
-class Misuse(Failure):
-    """The environment does not allow the command: exit code 2."""
-
-    exit_code = 2
-
-
-class Group(click.Group):
-    """Commands in the order in which a person meets them, and errors of what they call as one line."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except Exception as error:
-            if not _is_expected(error):
-                raise
-            wrongly_used = type(error).__name__ == "SettingsError"
-            raise (Misuse if wrongly_used else Failure)(_one_line(error)) from error
-
-
-def _is_expected(error: Exception) -> bool:
-    """Ours and the database's: their text is for a person. Anything else is a bug and keeps its trace."""
-    return any(
-        cls.__module__.split(".")[0] in ("glue", "psycopg", "psycopg_pool") for cls in type(error).__mro__
-    )
-
-
-def _one_line(error: Exception) -> str:
-    import psycopg
-
-    from glue.sessions import explain
-
-    return explain(error) if isinstance(error, psycopg.Error) else str(error)
+from glue.commands import audit, checkout, invoices, reconcile, replay, trace
+from glue.commands.base import (
+    INSTANTS,
+    Command,
+    Failure,
+    Group,
+    as_json,
+    connection,
+    database,
+    exit_unless,
+    utc,
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -83,24 +43,6 @@ def main() -> None:
 
     The database is named by --database-url or the environment variable DATABASE_URL.
     """
-
-
-def database(command: Command) -> Command:
-    """Adds --database-url and hands `url` to the command."""
-    option = click.option(
-        "--database-url",
-        "url",
-        envvar="DATABASE_URL",
-        required=True,
-        metavar="URL",
-        help="For example postgresql://user:secret@host:5432/name. Default: DATABASE_URL.",
-    )
-    return option(command)
-
-
-def as_json(command: Command) -> Command:
-    """Adds --json and hands `as_json` to the command."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
 
 
 def ignore_terminal_settings(command: Command) -> Command:
@@ -339,7 +281,7 @@ def cleanup(url: str, as_json: bool, batch: int, timeout: str | None) -> None:
     pgbooking cleanup --timeout '2 hours' --json
     """
     total = 0
-    with _connection(url) as conn, console.counter("expired bookings cancelled", quiet=as_json) as show:
+    with connection(url) as conn, console.counter("expired bookings cancelled", quiet=as_json) as show:
         while True:
             row = conn.execute(
                 "select booking.cleanup_expired_bookings("
@@ -357,6 +299,9 @@ def cleanup(url: str, as_json: bool, batch: int, timeout: str | None) -> None:
         click.echo(f"{total} expired booking{'' if total == 1 else 's'} cancelled")
 
 
+main.add_command(audit.retention)
+
+
 @main.command()
 @database
 @as_json
@@ -371,15 +316,25 @@ def stats(url: str, as_json: bool, start: datetime | None, end: datetime | None)
     pgbooking stats
     pgbooking stats --from 2026-11-01 --to 2026-12-01 --json
     """
-    with _connection(url) as conn:
+    with connection(url) as conn:
         row = conn.execute(
             "select * from booking.get_booking_stats(p_from => %(start)s, p_to => %(end)s)",
-            {"start": _utc(start), "end": _utc(end)},
+            {"start": utc(start), "end": utc(end)},
         ).fetchone()
     if as_json:
         console.print_json(row)
     else:
         console.print_table(["figure", "value"], ([name, console.plain(row[name])] for name in row))
+
+
+main.add_command(trace.trace)
+main.add_command(trace.outbox)
+main.add_command(audit.audit)
+main.add_command(reconcile.reconcile)
+main.add_command(replay.replay)
+main.add_command(invoices.invoices)
+main.add_command(checkout.product)
+main.add_command(checkout.try_checkout)
 
 
 @main.group(cls=Group)
@@ -399,12 +354,12 @@ def cron_install(url: str, schedule: str) -> None:
     pgbooking cron install
     pgbooking cron install --schedule '*/5 * * * *'
     """
-    with _connection(url) as conn:
+    with connection(url) as conn:
         row = conn.execute(
             "select booking.schedule_maintenance(p_schedule => %(schedule)s) as said", {"schedule": schedule}
         ).fetchone()
     click.echo(row["said"])
-    _exit_unless(_has_pg_cron(url))
+    exit_unless(_has_pg_cron(url))
 
 
 @cron.command("status")
@@ -419,7 +374,7 @@ def cron_status(url: str, as_json: bool) -> None:
     """
     jobs: list[Mapping[str, Any]] = []
     if _has_pg_cron(url):
-        with _connection(url) as conn:
+        with connection(url) as conn:
             jobs = conn.execute(_CRON_STATUS).fetchall()
     if as_json:
         console.print_json(jobs)
@@ -427,7 +382,7 @@ def cron_status(url: str, as_json: bool) -> None:
         console.print_table(list(jobs[0]), (list(map(console.plain, job.values())) for job in jobs))
     else:
         click.echo("pg_cron does not run the maintenance of this database", err=True)
-    _exit_unless(any(job["active"] for job in jobs))
+    exit_unless(any(job["active"] for job in jobs))
 
 
 @cron.command("remove")
@@ -440,7 +395,7 @@ def cron_remove(url: str) -> None:
     """
     removed = 0
     if _has_pg_cron(url):
-        with _connection(url) as conn:
+        with connection(url) as conn:
             removed = conn.execute(
                 "select cron.unschedule(j.jobid) from cron.job j where j.jobname = 'pgbooking-maintenance'"
             ).rowcount
@@ -460,7 +415,7 @@ where j.jobname = 'pgbooking-maintenance'
 
 
 def _has_pg_cron(url: str) -> bool:
-    with _connection(url) as conn:
+    with connection(url) as conn:
         row = conn.execute(
             "select 1 as there from pg_catalog.pg_extension where extname = 'pg_cron'"
         ).fetchone()
@@ -481,6 +436,8 @@ def token(sub: str, role: str, ttl: int, secret: str) -> None:
     curl -H "Authorization: Bearer $(pgbooking token --sub alice --role student)" http://127.0.0.1:8000/api/bookings
     """
     import jwt
+
+    from glue.settings import JWT_SECRET_BYTES
 
     if len(secret.encode()) < JWT_SECRET_BYTES:
         raise click.BadParameter(f"JWT_SECRET must have at least {JWT_SECRET_BYTES} bytes")
@@ -509,7 +466,7 @@ def doctor(url: str, as_json: bool) -> None:
 
     from glue.doctor import examine
 
-    with _connection(url) as conn:
+    with connection(url) as conn:
         found = list(examine(conn))
     if as_json:
         console.print_json([asdict(item) for item in found])
@@ -519,40 +476,6 @@ def doctor(url: str, as_json: bool) -> None:
     else:
         click.echo("all is well")
     sys.exit(1 if found else 0)
-
-
-# -- small things --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _connection(url: str) -> Iterator[Any]:
-    """A connection in autocommit with rows as dict, with the timeouts that its role has."""
-    import psycopg
-    from psycopg.rows import dict_row
-
-    from glue.sessions import libpq_url
-
-    try:
-        conn = psycopg.connect(
-            libpq_url(url),
-            autocommit=True,
-            row_factory=dict_row,
-            application_name="pgbooking",
-            connect_timeout=10,
-        )
-    except psycopg.OperationalError as error:
-        raise Failure(f"the database cannot be reached: {' '.join(str(error).split())}") from error
-    with conn:
-        yield conn
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
-
-
-def _exit_unless(well: bool) -> None:
-    if not well:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

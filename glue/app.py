@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn
@@ -17,17 +16,19 @@ from typing import Any, NoReturn
 import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
-from flask_limiter import Limiter
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
-from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from glue.auth import Authenticator
 from glue.db import Database
 from glue.errors import ApiError, from_exception
+from glue.front import LATE
+from glue.inputs import refuse_input
+from glue.invoices.renderer import Renderer
+from glue.limits import Limits
 from glue.metrics import Metrics
 from glue.mirror import Mirror
 from glue.routes import Services, register
@@ -40,6 +41,18 @@ _log = logging.getLogger(__name__)
 
 API_BODY_LIMIT = 64 * 1024
 WEBHOOK_BODY_LIMIT = 1024 * 1024
+
+_PROTECTION = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+]
+# Swagger UI sets styles from its script and has its icons as data.
+_DOCUMENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
@@ -59,6 +72,7 @@ def create_app(
     mirror: Mirror | None = None,
     *,
     stripe_wait: float = 5.0,
+    invoices: Renderer | None = None,
 ) -> Flask:
     """A ready application. What is not given is made from the settings; nothing is connected to yet.
 
@@ -78,8 +92,13 @@ def create_app(
         settings.stripe_api_base,
         max_concurrent=settings.max_concurrent_payments,
     )
-    mirror = mirror or Mirror(db, gateway, f"http:{socket.gethostname()}:{os.getpid()}")
-    services = Services(settings, db, gateway, mirror, Authenticator(settings), Metrics(), stripe_wait)
+    mirror = mirror or Mirror(
+        db, gateway, f"http:{socket.gethostname()}:{os.getpid()}", threads=settings.max_concurrent_payments
+    )
+    invoices = invoices or Renderer(timeout=settings.invoice_generation_timeout, cache_ttl=settings.cache_ttl)
+    services = Services(
+        settings, db, gateway, mirror, Authenticator(settings), Metrics(), stripe_wait, invoices
+    )
 
     app = OpenAPI(
         "pgbooking",
@@ -90,7 +109,7 @@ def create_app(
         },
         validation_error_status=400,
         validation_error_model=ErrorAnswer,
-        validation_error_callback=_refuse_input,
+        validation_error_callback=refuse_input,
         doc_ui=False,
         static_folder=None,
     )
@@ -103,8 +122,8 @@ def create_app(
 
     # Registered before the limits, so that a refused request has an id and is logged, too.
     app.before_request(_begin)
-    limiter = _limit(app, services, register(app, services))
-    app.register_error_handler(Exception, _error_handler(limiter))
+    app.before_request(_limiter(app, services, register(app, services)))
+    app.register_error_handler(Exception, _handle)
     app.after_request(_finisher(services.metrics))
     app.teardown_request(lambda _: structlog.contextvars.clear_contextvars())
     return app
@@ -132,19 +151,27 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def body_limit(path: str) -> int:
+    """Bytes that a body sent to this path may have."""
+    return WEBHOOK_BODY_LIMIT if path == WEBHOOK_PATH else API_BODY_LIMIT
+
+
 def _begin() -> None:
-    g.started = time.perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    asked = request._get_current_object()  # type: ignore[attr-defined]
+    given = asked.headers.get("X-Request-Id", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    own = g._get_current_object()
+    own.started, own.request_id = time.perf_counter(), request_id
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
-    if request.path == WEBHOOK_PATH:
-        request.max_content_length = WEBHOOK_BODY_LIMIT
-    if (request.content_length or 0) > (request.max_content_length or 0):
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    most = asked.max_content_length = body_limit(asked.path)
+    if LATE in asked.environ:
+        raise ApiError(408, "request_timeout", "The body did not arrive in time.")
+    if (asked.content_length or 0) > most:
         raise RequestEntityTooLarge
 
 
-def _limit(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> Limiter:
+def _limiter(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> Callable[[], None]:
     """Bounds how often somebody may call: payments a tenth of the maximum, webhooks ten times as much.
 
     People are counted by their verified id, everybody else by address. Probes and documents are not counted.
@@ -156,26 +183,39 @@ def _limit(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> Li
         except ApiError:
             return _address()
 
-    most = services.settings.rate_limit_max_requests
-    window = f"per {math.ceil(services.settings.rate_limit_window_ms / 1000)} second"
-    limiter = Limiter(
-        somebody,
-        app=app,
-        storage_uri=services.settings.rate_limit_storage_uri,
-        in_memory_fallback_enabled=True,
-        key_prefix="pgbooking",
-    )
-    limits = {
-        "bookings": limiter.shared_limit(f"{most} {window}", scope="api"),
-        "admin": limiter.shared_limit(f"{most} {window}", scope="api"),
-        "cron": limiter.shared_limit(f"{most} {window}", scope="api", key_func=_address),
-        "payments": limiter.shared_limit(f"{max(1, most // 10)} {window}", scope="payments"),
-        "webhooks": limiter.shared_limit(f"{most * 10} {window}", scope="webhooks", key_func=_address),
+    settings = services.settings
+    limits = Limits(settings.rate_limit_storage_uri, math.ceil(settings.rate_limit_window_ms / 1000))
+    app.extensions["limits"] = limits
+    most = settings.rate_limit_max_requests
+    api, payments = ("api", most, somebody), ("payments", max(1, most // 10), somebody)
+    others = {
+        "payments": payments,
+        "classes": payments,
+        "checkout": payments,
+        "cron": ("api", most, _address),
+        "webhooks": ("webhooks", most * 10, _address),
     }
-    for blueprint in blueprints:
-        if blueprint.name in limits:
-            limits[blueprint.name](blueprint)
-    return limiter
+    limited = {
+        blueprint.name: others.get(blueprint.name, api)
+        for blueprint in blueprints
+        if blueprint.name != "operations"
+    }
+
+    def limit() -> None:
+        found = limited.get(request.blueprint or "")
+        if found is None:
+            return
+        scope, most, who = found
+        wait = limits.hit(scope, who(), most)
+        if wait is not None:
+            raise ApiError(
+                429,
+                "rate_limited",
+                "Too many requests; wait before the next one.",
+                retry_after=max(1, math.ceil(wait)),
+            )
+
+    return limit
 
 
 def _address() -> str:
@@ -190,53 +230,26 @@ def _address() -> str:
     return text
 
 
-def _refuse_input(error: ValidationError) -> NoReturn:
-    """Names the fields at fault, and never repeats what was sent."""
-    fields = [
-        {
-            "field": ".".join(str(part) for part in found["loc"])[:100],
-            "message": found["msg"].removeprefix("Value error, "),
-        }
-        for found in error.errors(include_url=False, include_context=False, include_input=False)[:10]
-    ]
-    first = fields[0]
-    raise ApiError(
-        400,
-        "invalid_request",
-        f"{first['field']}: {first['message']}",
-        {"field": first["field"], "fields": fields},
-    )
+def _handle(error: Exception) -> Response | HTTPException:
+    headers: list[tuple[str, str]] = []
+    if isinstance(error, HTTPException):
+        if (error.code or 500) < 400:
+            return error  # a redirect
+        headers = [(name, value) for name, value in error.get_headers() if name == "Allow"]
+        known = _from_http(error)
+    else:
+        known = from_exception(error)
+        if known.status >= 500:
+            _log.log(
+                logging.ERROR if known.status == 500 else logging.WARNING,
+                "request failed",
+                extra={"code": known.code},
+                exc_info=error if not isinstance(error, ApiError) else None,
+            )
+    return _envelope(known, headers)
 
 
-def _error_handler(limiter: Limiter) -> Callable[[Exception], Response | HTTPException]:
-    def handle(error: Exception) -> Response | HTTPException:
-        headers: list[tuple[str, str]] = []
-        if isinstance(error, HTTPException):
-            if (error.code or 500) < 400:
-                return error  # a redirect
-            headers = [(name, value) for name, value in error.get_headers() if name == "Allow"]
-            known = _from_http(error, limiter)
-        else:
-            known = from_exception(error)
-            if known.status >= 500:
-                _log.log(
-                    logging.ERROR if known.status == 500 else logging.WARNING,
-                    "request failed",
-                    extra={"code": known.code},
-                    exc_info=error if not isinstance(error, ApiError) else None,
-                )
-        return _envelope(known, headers)
-
-    return handle
-
-
-def _from_http(error: HTTPException, limiter: Limiter) -> ApiError:
-    if error.code == 429:
-        breached = limiter.current_limit
-        wait = math.ceil(breached.reset_at - time.time()) if breached else 1
-        return ApiError(
-            429, "rate_limited", "Too many requests; wait before the next one.", retry_after=max(1, wait)
-        )
+def _from_http(error: HTTPException) -> ApiError:
     status = error.code or 500
     code, message = _MESSAGES.get(status, (error.name.lower().replace(" ", "_"), error.name))
     return ApiError(status, code, message)
@@ -261,41 +274,26 @@ def _envelope(error: ApiError, headers: list[tuple[str, str]]) -> Response:
 
 def _finisher(metrics: Metrics) -> Callable[[Response], Response]:
     def finish(response: Response) -> Response:
-        seconds = time.perf_counter() - g.started
-        route = request.url_rule.rule if request.url_rule else "unmatched"
-        metrics.request(request.method, route, response.status_code, seconds)
+        asked, own = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
+        seconds = time.perf_counter() - own.started
+        route = asked.url_rule.rule if asked.url_rule else "unmatched"
+        status = response.status_code
+        metrics.request(asked.method, route, status, seconds)
         _log.info(
             "request",
-            extra={
-                "method": request.method,
-                "route": route,
-                "status": response.status_code,
-                "ms": round(seconds * 1000, 1),
-            },
+            extra={"method": asked.method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
         )
-        response.headers["X-Request-Id"] = g.request_id
-        _protect(response)
+        headers = response.headers
+        headers.extend(_PROTECTION)
+        headers.add("X-Request-Id", own.request_id)
+        if (asked.endpoint or "").startswith("documents."):
+            headers.add("Content-Security-Policy", _DOCUMENT_POLICY)
+            headers.setdefault("Cache-Control", "no-cache")
+        else:
+            headers.add("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+            headers["Cache-Control"] = "no-store"
+        if asked.is_secure:
+            headers.add("Strict-Transport-Security", "max-age=31536000")
         return response
 
     return finish
-
-
-def _protect(response: Response) -> None:
-    headers = response.headers
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["X-Frame-Options"] = "DENY"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if (request.endpoint or "").startswith("documents."):
-        # Swagger UI sets styles from its script and has its icons as data.
-        headers["Content-Security-Policy"] = (
-            "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-            " font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self';"
-            " frame-ancestors 'none'"
-        )
-        headers.setdefault("Cache-Control", "no-cache")
-    else:
-        headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
-        headers["Cache-Control"] = "no-store"
-    if request.is_secure:
-        headers["Strict-Transport-Security"] = "max-age=31536000"

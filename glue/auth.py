@@ -16,6 +16,11 @@ from glue.settings import Settings
 Role = Literal["student", "expert", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+MOST_KEPT = 4096
+"""Tokens that are remembered as verified: the latest ones."""
+LONGEST_KEPT = 2048
+"""Characters of a token that is remembered."""
+
 _SHARED_KEY_ALGORITHMS = ("HS256",)
 _PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
 
@@ -28,8 +33,23 @@ class Principal:
     role: Role | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token whose signature fits `key`. Times are seconds since 1970."""
+
+    principal: Principal
+    key: str | jwt.PyJWK
+    algorithm: str
+    kid: object
+    not_before: float
+    expires: float
+
+
 class Authenticator:
     """Verifies bearer tokens: HS256 with JWT_SECRET, RS256 and ES256 with the keys of JWT_JWKS_URL.
+
+    A signature that was verified is not computed again while token and key are the same. The key is looked up
+    and the token's times are compared each time, so a token lives exactly as long as without that.
 
     The algorithm decides which kind of key is used, so a public key can never serve as a shared secret.
     `exp` and `sub` are required; `aud` and `iss` are checked when they are configured. Thread-safe.
@@ -40,39 +60,47 @@ class Authenticator:
         self._keys = _PublicKeys(settings.jwt_jwks_url, clock) if settings.jwt_jwks_url else None
         self._audience = settings.jwt_audience or None
         self._issuer = settings.jwt_issuer or None
+        self._verified: dict[str, _Verified] = {}
 
     def authenticate(self, header: str | None) -> Principal:
         """The person of an Authorization header. Raises `ApiError` 401, or 503 when no keys are to be had."""
         scheme, _, token = (header or "").strip().partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise ApiError(401, "missing_token", "Send a bearer token in the Authorization header.")
+        token = token.strip()
         try:
-            claims = self._claims(token.strip())
+            known = self._verified.get(token)
+            if known is None or not self._is_good(known):
+                known = self._verify(token)
         except jwt.ExpiredSignatureError:
             raise ApiError(401, "token_expired", "The token has expired; sign in again.") from None
         except jwt.PyJWKClientConnectionError:
             raise _keys_away() from None
         except (jwt.PyJWTError, ValueError):
             raise _invalid_token() from None
-        subject = claims["sub"]
-        if not _is_id(subject):
-            raise _invalid_token()
-        return Principal(subject, _role_of(claims))
+        return known.principal
 
-    def _claims(self, token: str) -> dict[str, Any]:
-        header = jwt.get_unverified_header(token)
-        algorithm = header.get("alg")
-        key: str | jwt.PyJWK
+    def _is_good(self, known: _Verified) -> bool:
+        """Whether what was found before would be found again. Anything else is left to PyJWT."""
+        if not known.not_before <= time.time() < known.expires:
+            return False
+        return self._key(known.algorithm, known.kid) is known.key
+
+    def _key(self, algorithm: object, kid: object) -> str | jwt.PyJWK:
         if self._secret and algorithm in _SHARED_KEY_ALGORITHMS:
-            key = self._secret
-        elif self._keys and algorithm in _PUBLIC_KEY_ALGORITHMS:
-            key = self._keys.get(header.get("kid"))
-        else:
-            raise jwt.InvalidAlgorithmError("algorithm is not allowed")
+            return self._secret
+        if self._keys and algorithm in _PUBLIC_KEY_ALGORITHMS:
+            return self._keys.get(kid)
+        raise jwt.InvalidAlgorithmError("algorithm is not allowed")
+
+    def _verify(self, token: str) -> _Verified:
+        header = jwt.get_unverified_header(token)
+        algorithm, kid = header.get("alg"), header.get("kid")
+        key = self._key(algorithm, kid)
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
-            algorithms=[algorithm],
+            algorithms=[str(algorithm)],
             audience=self._audience,
             issuer=self._issuer,
             options={
@@ -82,7 +110,22 @@ class Authenticator:
                 "verify_iat": False,
             },
         )
-        return claims
+        subject = claims["sub"]
+        if not _is_id(subject):
+            raise _invalid_token()
+        found = _Verified(
+            Principal(subject, _role_of(claims)),
+            key,
+            str(algorithm),
+            kid,
+            int(claims.get("nbf", 0)),
+            int(claims["exp"]),
+        )
+        if len(token) <= LONGEST_KEPT:
+            while len(self._verified) >= MOST_KEPT:
+                self._verified.pop(next(iter(self._verified), ""), None)
+            self._verified[token] = found
+        return found
 
 
 class _PublicKeys:

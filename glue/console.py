@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import click
 
@@ -62,6 +63,16 @@ def counter(label: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
             click.echo("\r\033[K", nl=False, err=True)
 
 
+@contextmanager
+def bar(label: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Yields advance(n): a progress bar on a terminal, nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as shown:
+        yield shown.update
+
+
 def _line(phase: str, name: str, number: int, total: int) -> None:
     click.echo(f"{phase} {number}/{total}: {name}", err=True)
 
@@ -71,7 +82,7 @@ def _nothing(phase: str, name: str, number: int, total: int) -> None:  # noqa: A
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output: instants as ISO 8601, intervals as seconds."""
+    """JSON on standard output: instants as ISO 8601, intervals as seconds, ids as text."""
     click.echo(json.dumps(value, default=_as_json, indent=2))
 
 
@@ -80,6 +91,8 @@ def _as_json(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
     return float(value)
 
 

@@ -2,19 +2,34 @@
 
 Connections are in autocommit, so that no transaction is ever open while Python (or Stripe) is busy. Rows are
 dicts. Errors of psycopg pass through unchanged: `glue.errors` alone knows what they mean.
+
+The server may move to another machine at any moment. No answer is waited for without an end, and when one
+connection turns out to lead nowhere, none of the others is trusted any more.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping
-from typing import Any, LiteralString
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, LiteralString, TypeVar
 
-from psycopg import Connection, conninfo
-from psycopg.rows import DictRow, dict_row
+from psycopg import Connection, OperationalError, conninfo, errors
+from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import ConnectionPool
 
 Params = Mapping[str, Any]
+T = TypeVar("T")
+
+GRACE = 5.0
+"""Seconds beyond statement_timeout until an answer is given up: that timeout does not count while a commit
+waits for a standby, nor while the server cannot be reached."""
+
+
+class Unanswered(OperationalError):
+    """The server did not answer in time. What was asked may have been carried out, or still be."""
 
 
 class Database:
@@ -35,9 +50,17 @@ class Database:
         lock_timeout_ms: int = 5_000,
         acquire_timeout: float = 5.0,
         application_name: str = "pgbooking",
+        grace: float = GRACE,
     ) -> None:
-        self._pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
-            _with_defaults(url, statement_timeout_ms, lock_timeout_ms, application_name),
+        limits = (
+            f"-c statement_timeout={int(statement_timeout_ms)} -c lock_timeout={int(lock_timeout_ms)}"
+            f" -c idle_in_transaction_session_timeout={int(statement_timeout_ms)} -c timezone=UTC"
+        )
+        self._distrust = threading.Lock()
+        self._trusted_since = time.monotonic()
+        self._pool: ConnectionPool[_Connection] = ConnectionPool(
+            connection_string(url, application_name, limits),
+            connection_class=_Connection.patient(statement_timeout_ms / 1000 + grace),
             kwargs={"autocommit": True, "row_factory": dict_row},
             min_size=min(min_size, max_size),
             max_size=max_size,
@@ -45,6 +68,7 @@ class Database:
             # Give up early: the next caller then tries at once, instead of waiting out a long backoff
             # after the database has come back.
             reconnect_timeout=2.0,
+            configure=_suit_pooler,
             check=_check,
             open=True,
             name=application_name,
@@ -52,12 +76,12 @@ class Database:
 
     def one(self, sql: LiteralString, params: Params | None = None) -> dict[str, Any] | None:
         """The first row, or None when there is none."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             return connection.execute(sql, params).fetchone()
 
     def all(self, sql: LiteralString, params: Params | None = None) -> list[dict[str, Any]]:
         """Every row."""
-        with self._pool.connection() as connection:
+        with self._connection() as connection:
             return connection.execute(sql, params).fetchall()
 
     def scalar(self, sql: LiteralString, params: Params | None = None) -> Any:
@@ -65,29 +89,99 @@ class Database:
         row = self.one(sql, params)
         return None if row is None else next(iter(row.values()))
 
+    @contextmanager
+    def _connection(self) -> Iterator[_Connection]:
+        with self._pool.connection() as connection:
+            try:
+                yield connection
+            except errors.ReadOnlySqlTransaction:
+                connection.close()  # a standby; it would refuse for as long as the connection lives
+                raise
+            finally:
+                if connection.closed:
+                    self._renew(connection)
+
+    def _renew(self, lost: _Connection) -> None:
+        """Where one connection was lost, the others that are as old lead to the same place: make new ones."""
+        with self._distrust:
+            if lost.opened >= self._trusted_since:
+                self._trusted_since = time.monotonic()
+                self._pool.drain()
+
     def close(self) -> None:
         """Closes the pool; calls after it raise `psycopg_pool.PoolClosed`."""
         self._pool.close()
 
 
-def _with_defaults(url: str, statement_timeout_ms: int, lock_timeout_ms: int, application_name: str) -> str:
-    """The connection string with our timeouts; what the string itself says wins."""
+def connection_string(url: str, application_name: str, options: str = "") -> str:
+    """The URL with our timeouts and `options`; what it says itself wins.
+
+    Of several hosts it is the one that writes which is meant: the first that answers may be a standby.
+    """
     given = conninfo.conninfo_to_dict(url)
-    ours = (
-        f"-c statement_timeout={int(statement_timeout_ms)} -c lock_timeout={int(lock_timeout_ms)}"
-        f" -c idle_in_transaction_session_timeout={int(statement_timeout_ms)} -c timezone=UTC"
-    )
     defaults: dict[str, Any] = {
         "application_name": application_name,
         "connect_timeout": 3,
-        "keepalives_idle": 30,
-        "keepalives_interval": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
         "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,
+        "tcp_user_timeout": 5_000,
     }
+    if "," in str(given.get("host") or given.get("hostaddr") or ""):
+        defaults["target_session_attrs"] = "read-write"
     merged = defaults | {key: value for key, value in given.items() if value is not None}
-    merged["options"] = f"{ours} {given.get('options') or ''}".strip()
+    merged["options"] = f"{options} {given.get('options') or ''}".strip()
     return conninfo.make_conninfo("", **merged)
+
+
+class _Connection(Connection[DictRow]):
+    """Closes itself when the server is silent for longer than `patience` seconds."""
+
+    patience: float
+    opened: float
+
+    @classmethod
+    def patient(cls, seconds: float) -> type[_Connection]:
+        """Connections with so much of it."""
+        return type("Patient", (cls,), {"patience": seconds})
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.opened = time.monotonic()
+
+    def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **named: Any) -> T:
+        try:
+            return super().wait(_until(gen, time.monotonic() + self.patience), *arguments, **named)
+        except Unanswered:
+            self.close()  # never cancelled: a commit that waits for its standby would be taken for done
+            raise
+
+
+def _until(generator: Generator[Any, Any, T], deadline: float) -> Generator[Any, Any, T]:
+    """The same, until nothing is there to be read at the deadline. psycopg looks ten times a second."""
+    try:
+        state = next(generator)
+        while True:
+            ready = yield state
+            if not ready and time.monotonic() > deadline:
+                raise Unanswered("the server does not answer")
+            state = generator.send(ready)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+
+
+def is_pooled(connection: Connection[Any]) -> bool:
+    """Whether a pooler (PgBouncer) is in between: it names a process that is not the server's. Asks once."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        row = cursor.execute("select pg_catalog.pg_backend_pid()").fetchone()
+    return row is not None and row[0] != connection.info.backend_pid
+
+
+def _suit_pooler(connection: Connection[Any]) -> None:
+    """A pooler may give each statement to another server process, which does not know what one prepared."""
+    if is_pooled(connection):
+        connection.prepare_threshold = None
 
 
 def _check(connection: Connection[Any]) -> None:

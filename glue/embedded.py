@@ -311,8 +311,9 @@ def _all_processes() -> list[int]:
 
 
 def _works_in(pid: int, folder: Path) -> bool:
-    """Every process of a server has its data folder as working directory."""
+    """Every process of a server works in its data folder; one that is dying has no program any more."""
     try:
+        Path(f"/proc/{pid}/exe").readlink()
         return Path(f"/proc/{pid}/cwd").resolve(strict=True) == folder.resolve()
     except OSError:
         return False

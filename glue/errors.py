@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from pydantic.alias_generators import to_camel
 
+from glue.invoices.renderer import InvoiceUnavailable
 from glue.stripe_gateway import GatewayBusy, StripeFailure, StripeUnavailable
 
 _REFUSAL = re.compile(r"PT([45]\d\d)")
@@ -58,6 +59,13 @@ def from_exception(error: BaseException) -> ApiError:
             return _from_database(error)
         case StripeFailure():
             return _from_stripe(error)
+        case InvoiceUnavailable():
+            return ApiError(
+                503,
+                "invoice_unavailable",
+                "The PDF is not ready; try again shortly.",
+                retry_after=error.retry_after,
+            )
     return internal_error()
 
 

@@ -1,4 +1,5 @@
-"""Structured logs: one JSON object a line, and the one place where secrets are taken out of them.
+"""Structured logs: one JSON object a line (LOG_FORMAT=plain: text for people), and the one place where
+secrets are taken out of them.
 
 Log with `logging.getLogger(__name__)` and `extra={...}`: the extras become fields. The request id of the HTTP
 request in hand is added to every line that is written on its behalf.
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,23 @@ _SECRET_NAMES = re.compile(
     r"secret|token|password|passwd|authorization|apikey|cookie|signature|cardnumber|^card$|^cvc$|^cvv$|^pan$"
 )
 _SECRET_TEXTS = (
-    re.compile(r"\b[sr]k_(?:live|test)_\w+"),  # Stripe's secret and restricted keys
-    re.compile(r"\bwhsec_\w+"),
-    re.compile(r"\b(?:pi|seti|cs|src)_\w+_secret_\w+"),  # client secrets
-    re.compile(r"\beyJ[\w-]+\.[\w-]*\.?[\w-]*"),  # JSON Web Tokens
-    re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}"),
-    re.compile(r"(?<=:)[^/\s:@]+(?=@)"),  # user:password@host
-    re.compile(r"(?i)(?<=password=)(?:'[^']*'|\S+)"),
+    ("_", re.compile(r"\b[sr]k_(?:live|test)_\w+")),  # Stripe's secret and restricted keys
+    ("whsec_", re.compile(r"\bwhsec_\w+")),
+    ("_secret_", re.compile(r"\b(?:pi|seti|cs|src)_\w+_secret_\w+")),  # client secrets
+    ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]*\.?[\w-]*")),  # JSON Web Tokens
+    ("", re.compile(r"(?i)\b(?:bearer|basic)\s+[\w.~+/=-]{8,}")),
+    ("@", re.compile(r"(?<=:)[^/\s:@]+(?=@)")),  # user:password@host
+    ("=", re.compile(r"(?i)(?<=password=)(?:'[^']*'|\S+)")),
 )
+"""What must be in a text for the form to be in it, and the form."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CARD_DIGITS = 12
 _CARD_NUMBER = re.compile(r"(?<![\w-])(?<!\d\.)[2-6]\d{3}(?:[ -]?\d){8,15}(?![\w-]|\.\d)")
 
+_OWN = frozenset({"timestamp", "level", "logger"})
+
 # These log bodies and URLs when they are asked for details; ours is not the place to keep them.
-NEVER_BELOW_WARNING = ("stripe", "urllib3", "psycopg", "werkzeug", "flask-limiter")
+NEVER_BELOW_WARNING = ("stripe", "urllib3", "psycopg", "werkzeug", "limits")
 
 
 class Redactor:
@@ -51,17 +58,21 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first, so that no rest of a longer one stays behind.
         self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+        self._remembered = lru_cache(1024)(self._cleaned)
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-        return {name: self._field(name, value) for name, value in event.items()}
+        # What the processors before this one wrote themselves holds no secret.
+        return {name: value if name in _OWN else self._field(name, value) for name, value in event.items()}
 
     def _field(self, name: str, value: Any) -> Any:
-        if value is not None and _SECRET_NAMES.search(name.lower().replace("_", "").replace("-", "")):
+        if value is not None and _is_secret_name(name):
             return REDACTED
         return self.clean(value)
 
     def clean(self, value: Any) -> Any:
         """`value` without secrets; what is neither a number nor a container becomes text."""
+        if type(value) is str:
+            return self._text(value)
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, Mapping):
@@ -71,11 +82,24 @@ class Redactor:
         return self._text(str(value))
 
     def _text(self, text: str) -> str:
+        # Routes, states, names of events come again and again.
+        return self._remembered(text) if len(text) <= 64 else self._cleaned(text)
+
+    def _cleaned(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        for form in _SECRET_TEXTS:
-            text = form.sub(REDACTED, text)
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        for mark, form in _SECRET_TEXTS:
+            if mark in text:
+                text = form.sub(REDACTED, text)
+        if len(text) < _CARD_DIGITS:
+            return text
         return _CARD_NUMBER.sub(lambda found: REDACTED if _is_card(found.group()) else found.group(), text)
+
+
+@lru_cache(1024)
+def _is_secret_name(name: str) -> bool:
+    return _SECRET_NAMES.search(name.lower().replace("_", "").replace("-", "")) is not None
 
 
 def _is_card(text: str) -> bool:
@@ -133,8 +157,22 @@ class DailyFileHandler(logging.Handler):
                 path.unlink(missing_ok=True)  # another process may have been quicker
 
 
+def render_plain(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+    """A structlog processor: one line for a person, time, level, request id, message, then the extras that
+    the message does not show already. Control characters are escaped: nobody writes lines of his own."""
+    names = ("timestamp", "level", "request_id", "event", "exception")
+    parts = {name: event.pop(name, None) for name in names}
+    event.pop("logger", None)
+    message = str(parts["event"])
+    words = [parts["timestamp"], str(parts["level"]).upper(), parts["request_id"], message]
+    words += [f"{name}={value}" for name, value in event.items() if str(value) not in message]
+    words.append(parts["exception"])
+    line = " ".join(str(word) for word in words if word is not None)
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), line)
+
+
 def formatter(settings: Settings) -> logging.Formatter:
-    """JSON lines with time (UTC), level, logger, request id and extras, redacted."""
+    """JSON lines with time (UTC), level, logger, request id and extras, redacted; or plain ones."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -148,7 +186,7 @@ def formatter(settings: Settings) -> logging.Formatter:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             Redactor(_secrets_of(settings)),
-            structlog.processors.JSONRenderer(),
+            render_plain if settings.log_format == "PLAIN" else structlog.processors.JSONRenderer(),
         ],
     )
 

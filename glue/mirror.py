@@ -145,6 +145,38 @@ class Mirror:
             _log.exception("the outcome of a command could not be recorded", extra=about)
             return "pending"
 
+    def settle_unknown(self) -> tuple[int, int]:
+        """Ask Stripe what came of each command that was sent and whose outcome nobody knows; send nothing.
+
+        How many are done now, and how many were put back as they were. Raises psycopg.Error.
+        """
+        done = left = 0
+        after: uuid.UUID | None = None
+        while True:
+            holder = self._holder()
+            row = self._db.one(
+                "select * from booking.claim_unknown_command(p_worker => %(worker)s, p_lease => %(lease)s,"
+                " p_after => %(after)s)",
+                {"worker": holder, "lease": self._lease, "after": after},
+            )
+            if row is None:
+                return done, left
+            claim = Claim(row, holder)
+            after = claim.command_id
+            about = {"command_id": str(after), "operation": row["operation"]}
+            try:
+                outcome: Outcome = self._gateway.look_up(row)
+            except GatewayBusy as busy:
+                outcome = Unknown({"type": "gateway_busy", "message": str(busy)})
+            if isinstance(outcome, Applied):
+                _log.info("a command was carried out, as stripe shows", extra=about)
+                done += self._record(claim, outcome, about) == "done"
+            else:
+                _log.info("stripe shows no effect of a command, left to the worker", extra=about)
+                nothing_sent = {"type": "looked_up", "message": "looked up, not sent"}
+                self._fail(claim, nothing_sent, True, None)
+                left += 1
+
     def _run_one(self, command_id: str) -> State:
         holder = self._holder()
         try:

@@ -12,7 +12,15 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    RootModel,
+)
 from pydantic.alias_generators import to_camel
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -286,6 +294,8 @@ class Cleanup(Output):
     webhook_events_deleted: int
     bookings_scrubbed: int
     idempotency_keys_deleted: int
+    locks_cleaned: int
+    orders_expired: int
     statistics_folded: int
 
 
@@ -312,3 +322,290 @@ class ErrorBody(Output):
 class ErrorAnswer(Output):
     error: ErrorBody
     request_id: str
+
+
+# Refund requests
+
+RefundRequestStatus = Literal["pending", "approved", "rejected", "refunded"]
+
+
+class RequestRefund(Input):
+    booking_id: InUuid
+    amount: InAmount | None = Field(None, description="Minor units; left out: all that may be asked for")
+    reason: InReason | None = None
+
+
+class RefundRequestPath(Input):
+    id: InUuid
+
+
+class DecideRefundRequest(Input):
+    # The database refuses other words with a code of its own.
+    decision: str = Field(
+        strict=True, pattern=r"^[^\x00]*$", json_schema_extra={"enum": ["approve", "reject"]}
+    )
+    note: InReason | None = Field(None, description="Shown to the student")
+
+
+class ListRefundRequests(Input):
+    status: RefundRequestStatus | None = None
+    after: InUuid | None = Field(None, description="The last request of the page before")
+    limit: Annotated[int, Field(ge=1, le=200), BeforeValidator(_digits)] = 50
+
+
+class RefundRequested(Output):
+    request_id: UUID = Field(description="The refund request's id")
+    booking_id: UUID
+    status: Literal["pending"] = "pending"
+
+
+class RefundDecision(Output):
+    request_id: UUID = Field(description="The refund request's id")
+    status: RefundRequestStatus
+    refund_amount: int
+    payment_status: PaymentStatus
+    command_id: UUID | None
+    mirror: MirrorState = Field(description="pending: decided, and Stripe will be told later")
+
+
+class OwnRefundRequest(Output):
+    request_id: UUID
+    booking_id: UUID
+    amount: int
+    currency: str
+    reason: str | None
+    status: RefundRequestStatus
+    decided_at: datetime | None
+    note: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class OwnRefundRequests(Output):
+    requests: list[OwnRefundRequest]
+    next_after: UUID | None = Field(description="Give it as `after` for the next page; null on the last one")
+
+
+class RefundRequest(OwnRefundRequest):
+    payment_id: UUID
+    student_id: str
+    decided_by: str | None
+    command_id: UUID | None
+    beyond_policy: bool = Field(description="On top of what the policy of an ended booking gives back")
+
+
+class RefundRequests(Output):
+    requests: list[RefundRequest]
+    next_after: UUID | None = Field(description="Give it as `after` for the next page; null on the last one")
+
+
+# Checkout: an envelope of its own, in snake_case
+
+
+class CreateCheckoutSession(Input):
+    product_id: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$", strict=True)
+    idempotency_key: str = Field(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        strict=True,
+        description="Names one purchase: the same key gives the same order and session",
+    )
+
+
+class CheckoutSession(BaseModel):
+    order_id: UUID
+    session_id: str
+    checkout_url: str = Field(description="Where the customer pays")
+
+
+class CheckoutWait(BaseModel):
+    idempotency_key: str
+    retry_after: int = Field(description="Seconds")
+
+
+class CheckoutAnswer(BaseModel):
+    """The session to pay, of a new order or of the one that the key names."""
+
+    status_code: Literal[200] = 200
+    message: str
+    request_id: str
+    data: CheckoutSession
+
+
+class CheckoutConflict(BaseModel):
+    """Another request works on this purchase."""
+
+    status_code: Literal[409] = 409
+    message: str
+    request_id: str
+    data: CheckoutWait
+
+
+class CheckoutRefusal(RootModel[CheckoutConflict | ErrorAnswer]):
+    """The conflict, or the usual form where the key was used for another product."""
+
+
+# Reconciliation
+
+
+class Reconcile(Input):
+    from_: InTime = Field(alias="from", description="What Stripe created from then on")
+    to: InTime = Field(description="And before then")
+
+
+class Difference(Output):
+    payment_id: UUID | None
+    stripe_id: str
+    kind: Literal["missing_here", "missing_at_stripe", "amount", "captured", "refunded", "status"]
+    ours: str | None
+    theirs: str | None
+
+
+class Reconciliation(Output):
+    run_id: UUID
+    payment_intents: int = Field(description="Seen at Stripe")
+    charges: int
+    refunds: int
+    settled: int = Field(description="Commands of unknown outcome of which Stripe showed the effect")
+    unsettled: int = Field(description="The others, left to the worker")
+    pending: int = Field(description="What differs and is only on its way")
+    differences: list[Difference]
+
+
+# Classes
+
+
+class PrepareClass(Input):
+    class_id: InUuid = Field(description="The slot's id")
+    amount: InAmount | None = Field(None, description="When given it must be the price")
+
+
+class PrepareClassHeader(BaseModel):
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Not needed: a student has one hold in a class. A key may not name two classes",
+    )
+
+
+class ConfirmClass(Input):
+    class_id: InUuid = Field(description="The slot's id")
+    payment_intent_id: str = Field(strict=True, pattern=r"^[A-Za-z0-9_]{1,255}$")
+
+
+class ClassIntent(Intent):
+    booking_id: UUID
+
+
+class ClassConfirmed(Output):
+    booking_id: UUID
+    status: Literal["confirmed", "completed"]
+    was_changed: bool = Field(description="False when the webhook or an earlier request was faster")
+
+
+# Invoices
+
+InvoiceKind = Literal["invoice", "credit_note"]
+InvoiceStatus = Literal["issued", "partially_credited", "credited", "void"]
+InPerson = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+
+
+class InvoicePath(Input):
+    id: InUuid
+
+
+class InvoiceQuery(Input):
+    version: Annotated[int, Field(ge=1, le=2_147_483_647), BeforeValidator(_digits)] | None = Field(
+        None, description="The newest one unless given"
+    )
+
+
+class ListInvoices(Input):
+    student_id: InPerson | None = None
+    expert_id: InPerson | None = None
+    from_: InTime | None = Field(None, alias="from", description="Issued then or later")
+    to: InTime | None = Field(None, description="Issued before this")
+    status: InvoiceStatus | None = None
+    number: str | None = Field(
+        None, max_length=40, pattern=r"^[^\x00]*$", description="The whole number, INV-2026-000001"
+    )
+    after: InUuid | None = Field(None, description="The last invoice of the page before")
+    limit: Annotated[int, Field(ge=1, le=200), BeforeValidator(_digits)] = 50
+
+
+class IssueMissing(Input):
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_whole_number)] = Field(
+        1000, description="Payments at most"
+    )
+
+
+class InvoiceSeller(Output):
+    name: str
+    address: str
+    tax_id: str
+
+
+class InvoiceBuyer(Output):
+    id: str
+    name: str
+    address: str | None
+    tax_id: str | None
+
+
+class InvoiceLine(Output):
+    title: str
+    expert_id: str
+    starts_at: datetime
+    ends_at: datetime
+
+
+class InvoiceSummary(Output):
+    invoice_id: UUID
+    kind: InvoiceKind
+    number: str
+    status: InvoiceStatus = Field(description="The present one, of whatever version")
+    version: int
+    payment_id: UUID
+    booking_id: UUID
+    credited_invoice_id: UUID | None = Field(description="Of a credit note: the invoice that it credits")
+    student_id: str
+    expert_id: str
+    currency: str
+    decimals: int = Field(description="Digits after the point of the amounts, which are in minor units")
+    net: int
+    tax: int
+    gross: int
+    issued_at: datetime
+
+
+class ListedInvoice(InvoiceSummary):
+    buyer_name: str
+
+
+class Invoice(InvoiceSummary):
+    latest_version: int
+    credited_number: str | None
+    credited_issued_at: datetime | None
+    seller: InvoiceSeller
+    buyer: InvoiceBuyer
+    line: InvoiceLine
+    tax_name: str
+    tax_rate: int = Field(description="Hundredths of a percent: 1900 is 19 %")
+    amount_credited: int = Field(description="Of an invoice: what its credit notes come to now")
+    reason: Literal["issued", "corrected", "captured_more", "refund_failed"]
+    note: str | None = Field(description="Why it was corrected")
+    version_created_at: datetime
+
+
+class Invoices(Output):
+    invoices: list[ListedInvoice]
+    next_after: UUID | None = Field(description="Give it as `after` for the next page; null on the last one")
+
+
+class IssuedMissing(Output):
+    issued: int = Field(description="Payments that got what was missing")
+    missing: int = Field(description="Payments that still lack something")

@@ -1,8 +1,9 @@
-"""Runs the application under granian, a production WSGI server, in worker processes with threads."""
+"""Runs the application under granian, a production server, in worker processes with threads."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
@@ -18,25 +20,40 @@ from glue import logs
 from glue.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from glue.front import Front
 
 STOP_TIMEOUT = 30
 """Seconds that requests and commands in hand have to finish after SIGTERM."""
 
 
-def application() -> Flask:
+CONNECTIONS = 4096
+"""Open connections of one worker process; a further one waits to be accepted."""
+
+_THREADS = "PGBOOKING_THREADS"
+"""How the parent tells its worker processes."""
+
+
+def application() -> Front:
     """The application of one worker process, from its environment: granian calls it after the fork."""
     # Not imported by the parent: prometheus_client decides on import whether it counts for several processes.
-    from glue.app import create_app
+    from glue.app import body_limit, create_app
+    from glue.front import Front
 
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
-    return create_app(settings)
+    return Front(
+        create_app(settings),
+        threads=int(os.environ[_THREADS]),
+        body_seconds=settings.client_timeout_seconds,
+        limit=body_limit,
+    )
 
 
-def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: int = 8) -> None:
+def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: int | None = None) -> None:
     """Serves until SIGTERM or SIGINT, and then lets the requests in hand finish.
 
+    `threads` of each worker process; by default one for each connection to the database and one for each
+    request that may wait for Stripe, so that when all of the latter wait, others are still served.
     `port` 0 takes a free one. Settings that do not allow a start end in exit code 2, an address that is taken
     in exit code 1, each with one line on standard error.
     """
@@ -54,22 +71,36 @@ def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: i
             shared = tempfile.mkdtemp(prefix="pgbooking-metrics-")
             cleanup.callback(shutil.rmtree, shared, ignore_errors=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        os.environ[_THREADS] = str(threads or settings.database_pool_size + settings.max_concurrent_payments)
         server = Server(
             "glue.serve:application",
             factory=True,
             address=host,
             port=port,
-            interface=Interfaces.WSGI,
+            interface=Interfaces.RSGI,
             http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=settings.client_timeout_seconds * 1000),
+            backpressure=_connections(),
             websockets=False,
             workers=workers,
-            blocking_threads=threads,
             respawn_failed_workers=True,
             workers_kill_timeout=STOP_TIMEOUT,
             log_level=LogLevels.error,
         )
         server.on_startup(lambda: print(f"pgbooking serves {url(host, port)}", flush=True))
         server.serve()
+
+
+def _connections() -> int:
+    """How many connections a process may hold: as many as we wish, or files that it may open allow."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = CONNECTIONS + 1024
+    if most != resource.RLIM_INFINITY:
+        files = min(files, most)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+    return max(128, min(CONNECTIONS, files - 256))
 
 
 def url(host: str, port: int) -> str:

@@ -19,7 +19,13 @@ from psycopg.conninfo import conninfo_to_dict
 Role = Literal["serve", "worker"]
 Network = IPv4Network | IPv6Network
 
+JWT_SECRET_BYTES = 32
+"""Least length: RFC 7518, section 3.2, asks of an HS256 key at least the 256 bits of its hash."""
+CRON_SECRET_CHARACTERS = 16
+"""Least length; what Vercel asks for. Guesses are limited by address as well."""
+
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_LOG_FORMATS = ("JSON", "PLAIN")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 
@@ -42,6 +48,8 @@ class Settings:
     stripe_webhook_networks: tuple[Network, ...] = ()
     stripe_api_base: str | None = None
     max_concurrent_payments: int = 10
+    checkout_success_url: str = ""
+    checkout_cancel_url: str = ""
     cron_secret: str = field(default="", repr=False)
     jwt_secret: str = field(default="", repr=False)
     jwt_jwks_url: str = ""
@@ -52,6 +60,7 @@ class Settings:
     rate_limit_storage_uri: str = field(default="memory://", repr=False)
     trusted_proxies: int = 0
     log_level: str = "INFO"
+    log_format: str = "JSON"
     log_dir: Path | None = None
     log_retention_days: int = 14
     metrics_enabled: bool = False
@@ -60,6 +69,9 @@ class Settings:
     lock_timeout_ms: int = 5_000
     outbox_stuck_seconds: int = 900
     maintenance_interval_seconds: int = 900
+    cache_ttl: int = 300
+    invoice_generation_timeout: int = 15
+    client_timeout_seconds: int = 10
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], *, role: Role = "serve") -> Settings:
@@ -77,6 +89,8 @@ class Settings:
             stripe_webhook_networks=read.networks("STRIPE_WEBHOOK_IPS"),
             stripe_api_base=read.url("STRIPE_API_BASE") or None,
             max_concurrent_payments=read.number("MAX_CONCURRENT_PAYMENTS", 10, 1, 1_000),
+            checkout_success_url=read.url("CHECKOUT_SUCCESS_URL") and read.text("CHECKOUT_SUCCESS_URL"),
+            checkout_cancel_url=read.url("CHECKOUT_CANCEL_URL") and read.text("CHECKOUT_CANCEL_URL"),
             cron_secret=read.required("CRON_SECRET") if role == "serve" else read.text("CRON_SECRET"),
             jwt_secret=read.text("JWT_SECRET"),
             jwt_jwks_url=read.url("JWT_JWKS_URL"),
@@ -87,6 +101,7 @@ class Settings:
             rate_limit_storage_uri=read.text("RATE_LIMIT_STORAGE_URI") or "memory://",
             trusted_proxies=read.number("TRUSTED_PROXIES", 0, 0, 10),
             log_level=read.choice("LOG_LEVEL", "INFO", _LOG_LEVELS),
+            log_format=read.choice("LOG_FORMAT", "JSON", _LOG_FORMATS),
             log_dir=read.path("LOG_DIR"),
             log_retention_days=read.number("LOG_RETENTION_DAYS", 14, 1, 3_650),
             metrics_enabled=read.flag("METRICS_ENABLED"),
@@ -95,10 +110,13 @@ class Settings:
             lock_timeout_ms=read.number("LOCK_TIMEOUT_MS", 5_000, 100, 600_000),
             outbox_stuck_seconds=read.number("OUTBOX_STUCK_SECONDS", 900, 1, 86_400),
             maintenance_interval_seconds=read.number("MAINTENANCE_INTERVAL_SECONDS", 900, 1, 86_400),
+            cache_ttl=read.number("CACHE_TTL", 300, 0, 86_400),
+            invoice_generation_timeout=read.number("INVOICE_GENERATION_TIMEOUT", 15, 1, 600),
+            client_timeout_seconds=read.number("CLIENT_TIMEOUT_SECONDS", 10, 1, 60),
         )
         if role == "serve" and not settings.jwt_secret and not settings.jwt_jwks_url:
             read.missing.append("JWT_SECRET or JWT_JWKS_URL")
-        read.wrong.extend(_contradictions(settings))
+        read.wrong.extend(_unsafe(settings))
         read.finish()
         return settings
 
@@ -182,9 +200,14 @@ class _Reader:
             raise SettingsError("settings: " + "; ".join(problems))
 
 
-def _contradictions(settings: Settings) -> list[str]:
-    """What is well-formed by itself and unsafe together."""
+def _unsafe(settings: Settings) -> list[str]:
+    """What is well-formed and yet unsafe: secrets to be guessed, settings that do not go together."""
     found = []
+    # A short secret of HS256 is found out at home, from any one token.
+    if 0 < len(settings.jwt_secret.encode()) < JWT_SECRET_BYTES:
+        found.append(f"JWT_SECRET must have at least {JWT_SECRET_BYTES} bytes")
+    if 0 < len(settings.cron_secret) < CRON_SECRET_CHARACTERS:
+        found.append(f"CRON_SECRET must have at least {CRON_SECRET_CHARACTERS} characters")
     live = _is_live(settings.stripe_secret_key)
     if settings.stripe_publishable_key:
         if not settings.stripe_publishable_key.startswith("pk_"):

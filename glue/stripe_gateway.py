@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -30,6 +31,8 @@ import stripe
 import urllib3
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # stripe-python's telemetry leaves an id in the home folder and sends it along; a payment server does neither.
 stripe.enable_telemetry = False
@@ -47,8 +50,9 @@ _UNDECIDED_STATUSES = frozenset({401, 403, 409, 429})
 _EFFECT = {
     "capture_payment_intent": frozenset({"succeeded", "processing"}),
     "cancel_payment_intent": frozenset({"canceled"}),
+    "expire_checkout_session": frozenset({"expired"}),
 }
-"""PaymentIntent statuses that show the effect of a command."""
+"""Statuses of the PaymentIntent, or of the Checkout Session, that show the effect of a command."""
 
 _OPEN = {
     "capture_payment_intent": frozenset({"requires_capture"}),
@@ -61,11 +65,22 @@ _OPEN = {
             "processing",
         }
     ),
+    "expire_checkout_session": frozenset({"open"}),
 }
-"""PaymentIntent statuses from which a command can still succeed. Any other one confirms its refusal."""
+"""Statuses from which a command can still succeed. Any other one confirms its refusal."""
 
 OPERATIONS = frozenset({*_EFFECT, "create_refund"})
 """What ``execute`` can do."""
+
+Kind = Literal["payment_intent", "charge", "refund"]
+"""What a reconciliation looks at."""
+
+_REPORTED_FIELDS = (
+    "id", "object", "status", "currency", "created", "payment_intent",
+    "amount", "amount_received", "amount_captured", "amount_refunded", "captured", "refunded",
+)  # fmt: skip
+_REPORTED_METADATA = ("payment_id", "order_id")
+"""What of an object a reconciliation needs; the rest may be personal."""
 
 _ERROR_FIELDS = ("type", "code", "decline_code", "param", "message", "charge", "payment_intent")
 """What is kept of Stripe's error object; the rest may hold card details."""
@@ -81,7 +96,7 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The effect is certainly not there. ``error`` is Stripe's error object with ``http_status``,
-    ``idempotent_replayed`` and, where it was retrieved, the ``payment_intent``."""
+    ``idempotent_replayed`` and, where it was retrieved, the ``payment_intent`` or ``checkout_session``."""
 
     error: Mapping[str, Any]
     retryable: bool
@@ -201,10 +216,11 @@ class _NoSuccess(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What Stripe shows of a command: the object that proves its effect; the PaymentIntent if asked for."""
+    """What Stripe shows of a command: the object that proves its effect; the PaymentIntent or the Checkout
+    Session if asked for."""
 
     effect: Mapping[str, Any] | None
-    intent: Mapping[str, Any] | None = None
+    found: Mapping[str, Any] | None = None
 
 
 class _Transport(stripe.HTTPClient):
@@ -348,12 +364,53 @@ class StripeGateway:
             "payment_method_types": ["card"],
             "metadata": dict(prepared["metadata"] or {}),
         }
-        key = str(prepared["idempotency_key"])
+        create = partial(self._client.v1.payment_intents.create, params)
+        return self._create(create, str(prepared["idempotency_key"]), deadline)
+
+    def create_checkout_session(
+        self,
+        begun: Mapping[str, Any],
+        *,
+        name: str,
+        success_url: str,
+        cancel_url: str | None = None,
+        deadline: float = 5.0,
+    ) -> Mapping[str, Any]:
+        """Create the Checkout Session of a row of ``begin_checkout``, in at most ``deadline`` seconds.
+
+        ``name`` is what the customer reads on Stripe's page. Calling again with the same row gives the same
+        session; of a session that a saved 500 hides nobody knows the address. The PaymentIntent carries the
+        order's id, too. No other currency than ours is offered to the customer: the amount is the order's.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused.
+        """
+        order = {"order_id": str(begun["order_id"])}
+        price = {
+            "currency": str(begun["currency"]).strip().lower(),
+            "unit_amount": begun["amount"],
+            "product_data": {"name": name},
+        }
+        params: Any = {
+            "mode": "payment",
+            "line_items": [{"quantity": 1, "price_data": price}],
+            "success_url": success_url,
+            "metadata": order,
+            "payment_intent_data": {"metadata": order},
+            "adaptive_pricing": {"enabled": False},
+        }
+        if cancel_url:
+            params["cancel_url"] = cancel_url
+        create = partial(self._client.v1.checkout.sessions.create, params)
+        return self._create(create, str(begun["stripe_idempotency_key"]), deadline)
+
+    def _create(
+        self, create: Callable[[Any], stripe.StripeObject], key: str, deadline: float
+    ) -> Mapping[str, Any]:
         with self._call(deadline):
             for number in range(1, 6):
-                options: Any = {"idempotency_key": key if number == 1 else f"{key}:{number}"}
+                options = {"idempotency_key": key if number == 1 else f"{key}:{number}"}
                 try:
-                    return self._ask(partial(self._client.v1.payment_intents.create, params, options))
+                    return self._ask(partial(create, options))
                 except _NoSuccess as failure:
                     answer = failure.answer
                 if answer.undecided or answer.permanent:
@@ -371,6 +428,85 @@ class StripeGateway:
             except _NoSuccess as failure:
                 answer = failure.answer
         raise _failure(answer)
+
+    def pages(
+        self, kind: Kind, start: datetime, end: datetime, *, deadline: float = 30.0
+    ) -> Iterator[list[dict[str, Any]]]:
+        """What Stripe created from ``start`` up to ``end`` (rounded outwards to whole seconds), newest first,
+        in pages of up to 100 objects, each in at most ``deadline`` seconds. Only ids, amounts, statuses.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused.
+        """
+        for rows in self._pages(f"/v1/{kind}s", {}, start, end, deadline):
+            yield [_reported(row) for row in rows]
+
+    def events(
+        self, types: Sequence[str], start: datetime, end: datetime, *, deadline: float = 30.0
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The events of these types (20 at most) that Stripe made in the window, as ``pages``; Stripe keeps
+        them for 30 days. Without client_secrets.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused.
+        """
+        for rows in self._pages("/v1/events", {"types": list(types)}, start, end, deadline):
+            yield [{**row, "data": {"object": _without_secret(row["data"]["object"])}} for row in rows]
+
+    def _pages(
+        self, path: str, filters: Mapping[str, Any], start: datetime, end: datetime, deadline: float
+    ) -> Iterator[list[dict[str, Any]]]:
+        # Stripe knows no time before 1970, and refuses a question about one.
+        window = {"gte": max(0, math.floor(start.timestamp())), "lt": max(0, math.ceil(end.timestamp()))}
+        params: dict[str, Any] = {**filters, "created": window, "limit": 100}
+        # Not through stripe-python's objects: making them takes ten times as long as the request.
+        request = partial(self._client.raw_request, "get", path)
+        while True:
+            with self._call(deadline):
+                try:
+                    found: Mapping[str, Any] = self._answer(partial(request, **params)).data
+                except _NoSuccess as failure:
+                    raise _failure(failure.answer) from None
+            yield found["data"]
+            if not found.get("has_more") or not found["data"]:
+                return
+            params = {**params, "starting_after": found["data"][-1]["id"]}
+
+    def retrieve_whole(self, pi_id: str, *, deadline: float = 30.0) -> list[dict[str, Any]]:
+        """The PaymentIntent with its latest charge inside, then its refunds; nothing when Stripe has none of
+        that id. In at most ``deadline`` seconds. Only ids, amounts, statuses.
+
+        Raises GatewayBusy, StripeUnavailable, StripeRefused.
+        """
+        with self._call(deadline):
+            try:
+                intent = self._ask(
+                    partial(self._client.v1.payment_intents.retrieve, pi_id, {"expand": ["latest_charge"]})
+                )
+                refunds = self._refunds_of(pi_id) if intent.get("latest_charge") else ()
+                return [_reported(intent), *map(_reported, refunds)]
+            except _NoSuccess as failure:
+                if failure.answer.error.get("code") == "resource_missing":
+                    return []
+                raise _failure(failure.answer) from None
+
+    def look_up(self, command: Mapping[str, Any]) -> Applied | Unknown:
+        """Ask Stripe whether a command's effect is there, without sending it. Raises only GatewayBusy.
+
+        ``command`` is a row of ``claim_unknown_command``. ``Unknown`` also when the effect is not to be seen:
+        the request may still be on its way, or Stripe's lists may be late.
+        """
+        unseen = Unknown({"type": "not_seen", "message": "Stripe shows no effect of the command"})
+        if command["operation"] not in OPERATIONS:
+            return unseen
+        with self._call(self.call_timeout):
+            try:
+                effect = self._look(command).effect
+            except _NoSuccess as failure:
+                return _not_seen(failure.answer)
+        return unseen if effect is None else Applied(effect)
+
+    def show_payment_intent(self, pi_id: str, *, deadline: float = 5.0) -> Mapping[str, Any]:
+        """As ``retrieve_payment_intent``, without the client_secret: to be looked at, not to be paid with."""
+        return _without_secret(self.retrieve_payment_intent(pi_id, deadline=deadline))
 
     def execute(self, command: Mapping[str, Any]) -> Outcome:
         """Carry out a claimed command, and find out what came of it. Raises only GatewayBusy.
@@ -408,11 +544,13 @@ class StripeGateway:
 
     def _must_ask_first(self, command: Mapping[str, Any]) -> bool:
         """Whether the key no longer protects from a second effect: it is forgotten, or it replaced another
-        one whose answer was a saved 500 (Stripe's lists may show a refund late)."""
-        if command["attempt"] <= 1:
-            return False
-        age = self._now() - command["created_at"]
-        return age >= KEY_LIFETIME or ":" in str(command["idempotency_key"])
+        one whose answer was a saved 500 (Stripe's lists may show a refund late).
+
+        An old command is looked for even when nothing says that it was sent: a database that was restored
+        does not know what was done after that moment."""
+        if self._now() - command["created_at"] >= KEY_LIFETIME:
+            return True
+        return command["attempt"] > 1 and ":" in str(command["idempotency_key"])
 
     def _send(self, command: Mapping[str, Any]) -> stripe.StripeObject:
         params: Any = dict(command["params"] or {})
@@ -423,6 +561,8 @@ class StripeGateway:
                 return self._client.v1.payment_intents.capture(stripe_id, params, options)
             case "cancel_payment_intent":
                 return self._client.v1.payment_intents.cancel(stripe_id, params, options)
+            case "expire_checkout_session":
+                return self._client.v1.checkout.sessions.expire(stripe_id, params, options)
             case _:
                 return self._client.v1.refunds.create(params, options)
 
@@ -430,32 +570,40 @@ class StripeGateway:
         """Ask Stripe what came of a command. Raises _NoSuccess when it does not say."""
         if command["operation"] == "create_refund":
             return _Seen(self._find_refund(command))
+        stripe_id = str(command["stripe_id"])
         try:
-            intent = self._ask(partial(self._client.v1.payment_intents.retrieve, str(command["stripe_id"])))
+            if command["operation"] == "expire_checkout_session":
+                found = self._ask(partial(self._client.v1.checkout.sessions.retrieve, stripe_id))
+            else:
+                found = self._ask(partial(self._client.v1.payment_intents.retrieve, stripe_id))
         except _NoSuccess as failure:
             if failure.answer.error.get("code") == "resource_missing":
                 return _Seen(None)
             raise
-        intent = _without_secret(intent)
-        done = intent.get("status") in _EFFECT[command["operation"]]
-        return _Seen(intent if done else None, intent)
+        found = _without_secret(found)
+        done = found.get("status") in _EFFECT[command["operation"]]
+        return _Seen(found if done else None, found)
 
     def _find_refund(self, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The refund that carries the command's id, on whatever page of the PaymentIntent's refunds it is."""
-        page: Any = {"payment_intent": str(command["stripe_id"]), "limit": 100}
+        """The refund that carries the command's id."""
         wanted = str(command["command_id"])
-        while True:
-            try:
-                found = self._ask(partial(self._client.v1.refunds.list, page))
-            except _NoSuccess as failure:
-                if failure.answer.error.get("code") == "resource_missing":
-                    return None
-                raise
-            for refund in found["data"]:
+        try:
+            for refund in self._refunds_of(str(command["stripe_id"])):
                 if (refund.get("metadata") or {}).get("command_id") == wanted:
                     return dict(refund)
+        except _NoSuccess as failure:
+            if failure.answer.error.get("code") != "resource_missing":
+                raise
+        return None
+
+    def _refunds_of(self, pi_id: str) -> Iterator[Mapping[str, Any]]:
+        """Every refund of a PaymentIntent, on whatever page it is. Raises _NoSuccess."""
+        page: Any = {"payment_intent": pi_id, "limit": 100}
+        while True:
+            found = self._ask(partial(self._client.v1.refunds.list, page))
+            yield from found["data"]
             if not found.get("has_more") or not found["data"]:
-                return None
+                return
             page = {**page, "starting_after": found["data"][-1]["id"]}
 
     def _judge(self, command: Mapping[str, Any], answer: _Answer) -> Outcome:
@@ -464,20 +612,25 @@ class StripeGateway:
         if seen.effect is not None:
             return Applied(seen.effect)
         error = dict(answer.error)
-        if seen.intent is not None:
-            error["payment_intent"] = seen.intent
-            final = seen.intent.get("status") not in _OPEN[command["operation"]]
+        if seen.found is not None:
+            is_session = command["operation"] == "expire_checkout_session"
+            error["checkout_session" if is_session else "payment_intent"] = seen.found
+            final = seen.found.get("status") not in _OPEN[command["operation"]]
         else:
             final = command["operation"] == "create_refund" and error.get("code") in FINAL_REFUND_CODES
         return Refused(error, retryable=not (final or answer.permanent))
 
     def _ask(self, request: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
+        """The object that Stripe answers. Raises _NoSuccess."""
+        return self._answer(request).to_dict(for_json=True)
+
+    def _answer(self, request: Callable[[], T]) -> T:
         """Send a request, and the same again while that may help and the time allows. Raises _NoSuccess."""
         number = 0
         while True:
             number += 1
             try:
-                return request().to_dict(for_json=True)
+                return request()
             except stripe.StripeError as failure:
                 answer = _Answer.of(failure)
             pause = random.uniform(0.5, 1.0) * 0.2 * 2**number  # noqa: S311
@@ -521,6 +674,18 @@ def _failure(answer: _Answer) -> StripeFailure:
 def _without_secret(found: Mapping[str, Any]) -> dict[str, Any]:
     """The client_secret is for the paying browser only: it is neither stored nor logged."""
     return {name: value for name, value in found.items() if name != "client_secret"}
+
+
+def _reported(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an object a reconciliation keeps."""
+    report = {name: found[name] for name in _REPORTED_FIELDS if name in found}
+    if isinstance(report.get("payment_intent"), Mapping):
+        report["payment_intent"] = report["payment_intent"]["id"]
+    metadata = found.get("metadata") or {}
+    report["metadata"] = {name: metadata[name] for name in _REPORTED_METADATA if name in metadata}
+    if isinstance(found.get("latest_charge"), Mapping):
+        report["latest_charge"] = _reported(found["latest_charge"])
+    return report
 
 
 def _seconds(header: object) -> float | None:

@@ -33,9 +33,11 @@ __all__ = ["DATABASE", "Ports", "Secrets", "System", "SystemFailure", "mint"]
 
 DATABASE = "booking"
 WEBHOOK_PATH = "/api/webhooks/stripe"
+OPERATOR_GROUPS = ("booking_app", "booking_cron", "booking_dba")
+"""A person who looks after all of it: reconciling records what Stripe says, as the server does."""
 SERVER_READY = "pgbooking serves "
 SANDBOX_READY = "Stripe sandbox ready at "
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 35
 """More than the server gives its requests in hand."""
 
@@ -47,6 +49,8 @@ _DECIDED = (
     "STRIPE_WEBHOOK_SECRET",
     "STRIPE_WEBHOOK_IPS",
     "STRIPE_API_BASE",
+    "CHECKOUT_SUCCESS_URL",
+    "CHECKOUT_CANCEL_URL",
     "CRON_SECRET",
     "JWT_SECRET",
     "JWT_JWKS_URL",
@@ -58,6 +62,7 @@ _DECIDED = (
 _TUNED = (
     "DATABASE_POOL_SIZE",
     "LOCK_TIMEOUT_MS",
+    "LOG_FORMAT",
     "LOG_LEVEL",
     "LOG_RETENTION_DAYS",
     "MAINTENANCE_INTERVAL_SECONDS",
@@ -155,7 +160,7 @@ class System:
         suffix = f"_{known.name}" if database_url else ""
         self._logins = (
             Login(f"pgbooking_server{suffix}", known.server_password, ("booking_app", "booking_cron")),
-            Login(f"pgbooking_operator{suffix}", known.operator_password, ("booking_dba", "booking_cron")),
+            Login(f"pgbooking_operator{suffix}", known.operator_password, OPERATOR_GROUPS),
         )
 
     # -- what a caller uses ------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 import psycopg
 
 from glue import logs
-from glue.db import Database
+from glue.db import Database, connection_string, is_pooled
 from glue.mirror import Claim, Mirror, State
 from glue.settings import Settings
 from glue.stripe_gateway import StripeGateway
@@ -251,13 +251,17 @@ def main(settings: Settings) -> None:
 
 
 def connect_for_maintenance(settings: Settings) -> psycopg.Connection[Any]:
-    """A session of its own without a statement timeout: a run of the maintenance may take minutes."""
+    """A session of its own without a statement timeout: a run of the maintenance may take minutes.
+
+    Raises psycopg.OperationalError behind a pooler: the lead would stay with a server process that is lent to
+    others, and so would the missing timeout.
+    """
     session = psycopg.connect(
-        settings.database_url,
-        autocommit=True,
-        connect_timeout=3,
-        application_name="pgbooking maintenance",
+        connection_string(settings.database_url, "pgbooking maintenance"), autocommit=True
     )
+    if is_pooled(session):
+        session.close()
+        raise psycopg.OperationalError("the worker needs the server's own address, this is a pooler's")
     session.execute("set statement_timeout = 0")
     session.execute("select set_config('lock_timeout', %s, false)", (str(settings.lock_timeout_ms),))
     return session

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +45,23 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     version = config.getoption("pg")
     other = "pg15" if version == 18 else "pg18"
-    left_out = [item for item in items if item.get_closest_marker(other)]
+    left_out = {
+        item
+        for item in items
+        if item.get_closest_marker(other)
+        # what uses no server of the run is the same whatever its version
+        or (version != 18 and not item.get_closest_marker(f"pg{version}") and not _uses_the_server(item))
+    }
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker(other)]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+_SERVER = {"pg_url", "pg_version", "booking_template", "pgtap_template"}
+
+
+def _uses_the_server(item: pytest.Item) -> bool:
+    return not isinstance(item, pytest.Function) or not _SERVER.isdisjoint(item.fixturenames)
 
 
 class _ServerOfTheRun:
@@ -73,6 +89,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if missing and not hasattr(config, "workerinput"):
         raise pytest.UsageError("install first: apt-get install -y " + " ".join(missing))
     config.pluginmanager.register(_ServerOfTheRun(), "server-of-the-run")
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    """Before coverage reads what all processes left: a killed one may have left half a file."""
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        for file in session.config.rootpath.glob(".coverage.*"):
+            if not _is_whole(file):
+                file.unlink(missing_ok=True)
+    return result
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as data:
+            return bool(data.execute("select count(*) from meta").fetchone()[0])
+    except sqlite3.Error:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -140,14 +175,99 @@ pgtap_template = factories.postgresql_noproc(dbname="pgtap", depends_on="booking
 _numbers = itertools.count(1)
 
 
+class _Stock:
+    """Clones of the templates, made before they are needed and dropped after nobody waits for it any more.
+
+    Making and dropping a database takes many times what most tests take, and it is the server's time.
+    """
+
+    BATCH = 8
+    """Every drop waits for a checkpoint: the first of a batch does the work of all."""
+
+    def __init__(self) -> None:
+        self._hands = ThreadPoolExecutor(1, thread_name_prefix="databases")
+        self._next: dict[tuple[str, str], Future[str]] = {}
+        self._done: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, template: DatabaseJanitor) -> str:
+        """The name of a fresh clone, the caller's own."""
+        server, name = _url_of_server(template), str(template.template_dbname)
+        with self._lock:
+            ready = self._next.pop((server, name), None)
+        clone = self._make(server, name) if ready is None else ready.result()
+        with self._lock:
+            if not self._closed:
+                self._next[server, name] = self._hands.submit(self._make, server, name)
+        return clone
+
+    def give_back(self, server: str, clone: str) -> None:
+        with self._lock:
+            self._done.append((server, clone))
+            if len(self._done) < self.BATCH or self._closed:
+                return
+            self._hands.submit(self._bury, self._done)
+            self._done = []
+
+    def close(self) -> None:
+        """Nothing is copied from a template any more."""
+        with self._lock:
+            self._closed = True
+        self._hands.shutdown(wait=True)
+
+    @staticmethod
+    def _make(server: str, template: str) -> str:
+        clone = f"{template}_{next(_numbers)}"
+        with psycopg.connect(server, autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("create database {} template {} strategy file_copy").format(
+                    sql.Identifier(clone), sql.Identifier(template)
+                )
+            )
+        return clone
+
+    @staticmethod
+    def _bury(clones: list[tuple[str, str]]) -> None:
+        for server, clone in clones:
+            with psycopg.connect(server, autocommit=True) as admin:
+                admin.execute(
+                    sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(clone))
+                )
+
+
+_stock = _Stock()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    if nextitem is None:
+        _stock.close()
+
+
+class _Clone(DatabaseJanitor):
+    """A database of the stock."""
+
+    def init(self) -> None:
+        self.dbname = _stock.take(self)
+
+    def drop(self) -> None:
+        _stock.give_back(_url_of_server(self), self.dbname)
+
+
 def _clone(template: NoopExecutor) -> DatabaseJanitor:
-    return DatabaseJanitor(
+    """A clone for the length of a `with`; it has its name from then on."""
+    return _Clone(
         user=template.user,
         host=template.host,
         port=template.port,
-        dbname=f"{template.dbname}_{next(_numbers)}",
+        dbname="",
         template_dbname=template.template_dbname,
     )
+
+
+def _url_of_server(janitor: DatabaseJanitor) -> str:
+    return _url(janitor.host, janitor.port, janitor.user, "postgres")
 
 
 def _url_of(janitor: DatabaseJanitor) -> str:
@@ -183,18 +303,17 @@ def pgtap_db_url(pgtap_template: NoopExecutor) -> Iterator[str]:
 
 @pytest.fixture
 def cron_db_url(pg_url: str, pg_version: int) -> Iterator[str]:
-    """URL of the database in which pg_cron lives, everything deployed; mark the test pg15 and
-    xdist_group("cron").
+    """URL of the database in which pg_cron lives, everything deployed; mark the test pg15.
 
-    It is shared by the run: unschedule your jobs.
+    There is one for all workers of the run: a test has it to itself until it ends.
     """
     assert pg_version == 15, "pg_cron is only there on PostgreSQL 15: mark the test with pytest.mark.pg15"
     url = pg_url.rsplit("/", 1)[0] + "/" + CRON_DATABASE
-    deploy.migrate(url)
     with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("select pg_advisory_lock(hashtext('cron_db_url'))")
+        deploy.migrate(url)
         conn.execute("create extension if not exists pg_cron")
-    yield url
-    with psycopg.connect(url, autocommit=True) as conn:
+        yield url
         conn.execute("select cron.unschedule(jobid) from cron.job")
 
 

@@ -13,7 +13,8 @@ import click
 from glue.children import Interrupted, Interrupts
 from glue.demo.console import Console, StepFailed
 from glue.demo.people import Api, Card
-from glue.demo.story import Cast, Story
+from glue.demo.scene import Cast
+from glue.demo.story import tell
 from glue.logins import logged_in
 from glue.system import Secrets, System, SystemFailure
 
@@ -64,7 +65,7 @@ def _run(system: System, console: Console) -> int:
             f"Server {system.url}, sandbox {system.sandbox_url}, ready after {console.seconds():.1f} s."
         )
         try:
-            Story(Cast(system, api, card, server, operator), console).tell()
+            tell(Cast(system, api, card, server, operator), console)
         except StepFailed as error:
             console.failed(error)
         except Exception as error:

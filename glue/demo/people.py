@@ -58,6 +58,11 @@ class Api:
         answer = self._http.request(method, self._url + path, body=data, headers=sent)
         return Answer(answer.status, json.loads(answer.data))
 
+    def download(self, path: str, *, bearer: str) -> tuple[int, bytes]:
+        """Status and body of an answer that is not JSON."""
+        answer = self._http.request("GET", self._url + path, headers={"Authorization": f"Bearer {bearer}"})
+        return answer.status, answer.data
+
     def deliver(self, event: Mapping[str, Any], secret: str) -> Answer:
         """An event as Stripe would post it, signed with `secret`."""
         body = json.dumps(event).encode()

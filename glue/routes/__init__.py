@@ -7,17 +7,43 @@ from types import ModuleType
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.openapi import OpenAPI
 
-from glue.routes import admin, bookings, cron, documents, operations, payments, webhooks
+from glue.routes import (
+    admin,
+    bookings,
+    checkout,
+    classes,
+    cron,
+    documents,
+    invoices,
+    operations,
+    payments,
+    reconcile,
+    refunds,
+    webhooks,
+)
 from glue.routes.base import Services
 
 __all__ = ["Services", "register"]
 
-_AREAS: tuple[ModuleType, ...] = (bookings, payments, webhooks, cron, admin, operations)
+_AREAS: tuple[ModuleType, ...] = (
+    bookings,
+    payments,
+    classes,
+    checkout,
+    refunds,
+    webhooks,
+    cron,
+    admin,
+    reconcile,
+    invoices,
+    operations,
+)
 
 
 def register(app: OpenAPI, services: Services) -> list[APIBlueprint]:
     """Adds every route to the application; the blueprints of the API, for the limits on their use."""
     app.url_map.converters["booking"] = bookings.BookingConverter
+    app.url_map.converters["invoice"] = invoices.InvoiceConverter
     blueprints: list[APIBlueprint] = [area.routes(services) for area in _AREAS]
     for blueprint in blueprints:
         app.register_api(blueprint)

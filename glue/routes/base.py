@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -11,18 +12,20 @@ from uuid import UUID
 
 import psycopg
 from flask import Response, g, request
-from flask_openapi3.request import validate_request
 from pydantic import BaseModel
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from glue.auth import Authenticator, Principal, Role
 from glue.db import Database
 from glue.errors import ApiError
+from glue.inputs import Inputs
+from glue.invoices.renderer import Renderer
 from glue.metrics import Metrics
 from glue.mirror import Mirror
 from glue.schemas import ErrorAnswer
 from glue.settings import Settings
-from glue.stripe_gateway import StripeGateway
+from glue.stripe_gateway import StripeFailure, StripeGateway
+
+_log = logging.getLogger(__name__)
 
 Handler = Callable[..., Response]
 BEARER: list[dict[str, list[Any]]] = [{"bearer": []}]
@@ -42,6 +45,7 @@ class Services:
     authenticator: Authenticator
     metrics: Metrics
     stripe_wait: float
+    invoices: Renderer
 
     def principal(self) -> Principal:
         """The person of this request, verified once. Raises `ApiError` 401."""
@@ -60,6 +64,20 @@ class Services:
         state = self.mirror.run(command_id, wait=self.stripe_wait)
         self.metrics.mirrored(state)
         return state
+
+    def report_refused_key(self, failure: StripeFailure) -> None:
+        """A rotated key is nobody's request's fault: people must hear of it."""
+        status = failure.error.get("http_status")
+        if status not in (401, 403):
+            return
+        try:
+            self.db.one(
+                "select * from booking.report_stripe_key_refused(p_http_status => %(status)s,"
+                " p_code => %(code)s)",
+                {"status": status, "code": failure.error.get("code")},
+            )
+        except psycopg.Error:
+            _log.exception("a refused key could not be reported")
 
     def mirrored(self, row: Mapping[str, Any], user_id: str) -> dict[str, Any]:
         """The row of a decision after Stripe was told, with the statuses as they are then.
@@ -87,42 +105,19 @@ def endpoint(services: Services, *roles: Role) -> Callable[[Callable[..., Respon
     """
 
     def decorate(handler: Callable[..., Response]) -> Handler:
-        validated: Handler = validate_request()(handler)  # type: ignore[no-untyped-call]
-        has_body = "body" in handler.__annotations__
+        inputs = Inputs(handler)
 
-        @wraps(validated)
-        def guarded(*args: Any, **kwargs: Any) -> Response:
+        @wraps(handler)
+        def guarded(**path: Any) -> Response:
             principal = services.principal()
             if principal.role is None or (roles and principal.role not in roles):
                 raise ApiError(403, "forbidden", "Your role does not allow this.", {"allowed": list(roles)})
-            if has_body:
-                require_json_object()
-            return validated(*args, **kwargs)
+            return handler(**inputs.read(path))
 
+        guarded.__delay_validate_request__ = True  # type: ignore[attr-defined]
         return guarded
 
     return decorate
-
-
-def read_body() -> bytes:
-    """The whole body. A stream of unknown length is cut at the limit without a word: that is refused, too."""
-    body = request.get_data()
-    if request.content_length is None and len(body) >= (request.max_content_length or 0):
-        raise RequestEntityTooLarge
-    return body
-
-
-def require_json_object() -> None:
-    """Refuses a body that is not a JSON object, before any field is looked at. Raises `ApiError` 400, 415."""
-    if not request.is_json:
-        raise ApiError(415, "unsupported_media_type", "Send the body as application/json.")
-    read_body()
-    try:
-        body = request.get_json()
-    except BadRequest:
-        raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise ApiError(400, "invalid_request", "The body must be a JSON object.")
 
 
 def answer(model: type[BaseModel], row: Mapping[str, Any] | None, status: int = 200) -> Response:
@@ -141,7 +136,7 @@ def page(rows: list[dict[str, Any]], name: str, key: str, limit: int) -> dict[st
 def errors(*statuses: int, body: bool = False) -> dict[int | str, Any]:
     """The error answers of a route, for its documentation; with `body`, also those of a bad one."""
     always: Iterable[int] = (429, 500, 503)
-    of_body: Iterable[int] = (400, 413, 415) if body else ()
+    of_body: Iterable[int] = (400, 408, 413, 415) if body else ()
     return {status: _error(status) for status in sorted({*statuses, *always, *of_body})}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from werkzeug.routing import BaseConverter
@@ -14,7 +14,7 @@ from glue.routes.base import BEARER, Services, answer, endpoint, errors, page
 class BookingConverter(BaseConverter):
     """One segment that may be a booking's id: the words beside it in the address are other routes'."""
 
-    regex = "(?!create$|cancel$|expert$)[^/]+"
+    regex = "(?!create$|confirm$|cancel$|expert$)[^/]+"
 
 
 def routes(services: Services) -> APIBlueprint:
@@ -50,9 +50,16 @@ def routes(services: Services) -> APIBlueprint:
     def decide_booking(body: schemas.DecideBooking) -> Response:
         expert = services.principal().user_id
         row = db.one(
-            "select * from booking.confirm_booking_transaction(p_expert_id => %(expert)s,"
+            "select * from booking.confirm_booking_transaction("
+            "p_expert_id => booking.on_request(%(request_id)s, %(expert)s),"
             " p_booking_id => %(booking)s, p_action => %(action)s, p_reason => %(reason)s)",
-            {"expert": expert, "booking": body.booking_id, "action": body.action, "reason": body.reason},
+            {
+                "request_id": g.request_id,
+                "expert": expert,
+                "booking": body.booking_id,
+                "action": body.action,
+                "reason": body.reason,
+            },
         )
         return answer(schemas.Decision, row and services.mirrored(row, expert))
 
@@ -65,9 +72,15 @@ def routes(services: Services) -> APIBlueprint:
     def cancel_booking(body: schemas.CancelBooking) -> Response:
         actor = services.principal().user_id
         row = db.one(
-            "select * from booking.cancel_booking_transaction(p_actor_id => %(actor)s,"
+            "select * from booking.cancel_booking_transaction("
+            "p_actor_id => booking.on_request(%(request_id)s, %(actor)s),"
             " p_booking_id => %(booking)s, p_reason => %(reason)s)",
-            {"actor": actor, "booking": body.booking_id, "reason": body.reason},
+            {
+                "request_id": g.request_id,
+                "actor": actor,
+                "booking": body.booking_id,
+                "reason": body.reason,
+            },
         )
         return answer(schemas.Cancellation, row and services.mirrored(row, actor))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
+from werkzeug.exceptions import MethodNotAllowed
 
 from glue import schemas
 from glue.db import Database
@@ -27,6 +28,9 @@ def routes(services: Services) -> APIBlueprint:
     )
 
     def run() -> Response:
+        # Flask gives HEAD to whoever has GET. What only asks for headers must not set anything going.
+        if request.method == "HEAD":
+            raise MethodNotAllowed(["GET", "OPTIONS", "POST"])
         require_secret(services.settings.cron_secret, request.headers.get("Authorization"))
         return answer(schemas.Cleanup, clean_up(services.db, time.monotonic() + BUDGET))
 
@@ -87,6 +91,8 @@ def clean_up(db: Database, until: float) -> dict[str, int]:
         "idempotency_keys_deleted": drained(
             lambda: db.scalar("select * from booking.clean_expired_idempotency_keys()")
         ),
+        "locks_cleaned": drained(lambda: db.scalar("select * from booking.clean_expired_locks()")),
+        "orders_expired": drained(lambda: db.scalar("select * from booking.expire_lost_orders()")),
         "statistics_folded": drained(lambda: db.scalar("select * from booking.roll_up_stats()")),
     }
     drained(old_webhook_events)

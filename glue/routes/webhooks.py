@@ -15,7 +15,8 @@ from psycopg.types.json import Jsonb
 
 from glue import schemas
 from glue.errors import ApiError
-from glue.routes.base import Services, answer, errors, read_body
+from glue.inputs import read_body
+from glue.routes.base import Services, answer, errors
 from glue.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def routes(services: Services) -> APIBlueprint:
     @api.post(
         PATH,
         summary="An event of Stripe",
-        responses={200: schemas.Received, **errors(400, 403, 413)},
+        responses={200: schemas.Received, **errors(400, 403, 408, 413)},
         openapi_extensions=_SIGNED_BODY,
     )
     def receive() -> Response:

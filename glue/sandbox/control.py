@@ -23,7 +23,7 @@ class ControlError(Exception):
 class SandboxControl:
     """Steers the sandbox at `base_url`. Thread-safe: each call has its own connection."""
 
-    def __init__(self, base_url: str, *, timeout: float = 60) -> None:
+    def __init__(self, base_url: str, *, timeout: float = 150) -> None:
         parts = urlsplit(base_url)
         self.base_url = base_url.rstrip("/")
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port
@@ -131,7 +131,7 @@ class SandboxControl:
         """Hold the next `times` matching requests at a barrier, before or after they take effect."""
         return self.fault("barrier", name=name, when=when, times=times, **match_and_options)
 
-    def wait_barrier(self, name: str, count: int = 1, timeout: float = 10) -> int:
+    def wait_barrier(self, name: str, count: int = 1, timeout: float = 60) -> int:
         """Wait until `count` requests stand at the barrier; raises TimeoutError."""
         result = self.call("POST", f"barriers/{quote(name)}/wait", {"count": count, "timeout": timeout})
         if result["timed_out"]:
@@ -192,7 +192,7 @@ class SandboxControl:
         """Make every scheduled retry due at once; returns how many there are."""
         return int(self.call("POST", "delivery/retry")["retrying"])
 
-    def wait_idle(self, timeout: float = 10, *, retries: bool = True) -> None:
+    def wait_idle(self, timeout: float = 60, *, retries: bool = True) -> None:
         """Wait until every event was delivered (held ones do not count); raises TimeoutError.
 
         With retries=False, until every event was tried: what the receiver refused may still be waiting.
@@ -220,8 +220,16 @@ class SandboxControl:
         return self.call("POST", f"refunds/{refund}/fail", {"reason": reason})
 
     def succeed_refund(self, refund: str) -> Obj:
-        """A pending refund arrives."""
+        """A refund that is pending, or waits for the customer, arrives."""
         return self.call("POST", f"refunds/{refund}/succeed")
+
+    def require_refund_action(self, refund: str) -> Obj:
+        """A pending refund waits for the customer, who has to say where the money shall go."""
+        return self.call("POST", f"refunds/{refund}/require_action")
+
+    def cancel_refund(self, refund: str) -> Obj:
+        """The customer never says so: a refund that waits for him is canceled."""
+        return self.call("POST", f"refunds/{refund}/cancel")
 
     def dispute(
         self,

@@ -62,6 +62,8 @@ class Control:
             ("POST", "payment_intents/{}/lapse", self._lapse),
             ("POST", "refunds/{}/fail", self._fail_refund),
             ("POST", "refunds/{}/succeed", self._succeed_refund),
+            ("POST", "refunds/{}/require_action", self._require_refund_action),
+            ("POST", "refunds/{}/cancel", self._cancel_refund),
             ("POST", "disputes", self._open_dispute),
             ("POST", "disputes/{}/close", self._close_dispute),
             ("POST", "checkout/sessions/{}/pay", self._pay_session),
@@ -246,6 +248,18 @@ class Control:
         state = self._api.state
         with state.lock:
             refunds.succeed(state, refund_id)
+            return _copy(state.get("refund", refund_id, param="refund"))
+
+    def _require_refund_action(self, _: Obj, refund_id: str) -> Obj:
+        state = self._api.state
+        with state.lock:
+            refunds.require_action(state, refund_id)
+            return _copy(state.get("refund", refund_id, param="refund"))
+
+    def _cancel_refund(self, _: Obj, refund_id: str) -> Obj:
+        state = self._api.state
+        with state.lock:
+            refunds.cancel(state, refund_id)
             return _copy(state.get("refund", refund_id, param="refund"))
 
     def _open_dispute(self, values: Obj) -> Obj:

@@ -104,13 +104,30 @@ def fail(state: State, refund_id: str, reason: str = "expired_or_canceled_card")
 
 
 def succeed(state: State, refund_id: str) -> None:
-    """A pending refund arrives."""
+    """A refund that was under way arrives."""
+    _move(state, refund_id, ("pending", "requires_action"), "succeeded")
+
+
+def require_action(state: State, refund_id: str) -> None:
+    """The customer has to say where the money shall go."""
+    _move(state, refund_id, ("pending",), "requires_action")
+
+
+def cancel(state: State, refund_id: str) -> None:
+    """The customer never says where the money shall go: it stays here."""
+    _move(state, refund_id, ("requires_action",), "canceled")
+
+
+def _move(state: State, refund_id: str, before: tuple[str, ...], after: str) -> None:
     row = state.get("refund", refund_id, param="refund")
-    if row["status"] != "pending":
+    previous = row["status"]
+    if previous not in before:
         return
-    row["status"] = "succeeded"
-    state.emit("refund.updated", row, status="pending")
-    state.emit("charge.refund.updated", row, status="pending")
+    row["status"] = after
+    if after == "canceled":
+        _recount(state, state.get("charge", row["charge"], param="charge"))
+    state.emit("refund.updated", row, status=previous)
+    state.emit("charge.refund.updated", row, status=previous)
 
 
 def refundable(state: State, charge: Obj) -> int:

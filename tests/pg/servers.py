@@ -58,11 +58,17 @@ def missing_packages(version: int) -> list[str]:
 
 
 @contextmanager
-def running_server(version: int, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A server of this major version, gone with its data afterwards, also when this process is killed."""
+def running_server(
+    version: int, settings: Mapping[str, str] | None = None, port: int | None = None
+) -> Iterator[Cluster]:
+    """A server of this major version, gone with its data afterwards, also when this process is killed.
+
+    `port`: always this one; by default any free one.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"pgbooking-pg{version}-", dir=_memory()))
     cluster = Cluster(
         folder,
+        port=port,
         settings={**_FAST, **_OF_VERSION[version], **(settings or {})},
         auth="trust",
         bin_dir=DEBIAN_15 if version == 15 else embedded_bin_dir(),

@@ -2,6 +2,9 @@
 -- (percent 100, amount 0); a student's confirmed booking follows refund_policies, also while its capture is on the way;
 -- the expert always gives 100 %. Release or refund goes to Stripe through the outbox in the same commit.
 -- command_id is the open Stripe command of the payment: the one to run now, or the capture that must be known first.
+-- The common case, a pending booking whose hold is released whole, is written here as well, short: what
+-- cancellation_terms() says of it and what settle_payment() wishes.
+-- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
 -- Locks: seat counter -> booking -> payment -> outbox insert.
 -- Errors: PT400 invalid_request · PT403 not_your_booking · PT404 booking_not_found · PT409 already_processed (DETAIL.status).
 create or replace function booking.cancel_booking_transaction(p_actor_id text, p_booking_id uuid, p_reason text default null)
@@ -16,34 +19,69 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
   v_booking booking.bookings;
+  v_status booking.booking_status;
+  v_student_id text;
+  v_expert_id text;
+  v_payment_id uuid;
+  v_payment_status booking.payment_status;
+  v_captured bigint;
+  v_intent_id text;
+  v_party text;
+  v_is_plain boolean;
   v_now timestamptz;
 begin
-  if length(p_reason) > 1000 then
-    perform booking.refuse(400, 'invalid_request', '{"field": "reason"}', 'A reason has at most 1,000 characters.');
-  end if;
-  v_booking := booking.lock_booking(p_booking_id, true);
-  cancelled_by := booking.party_of(v_booking, p_booking_id, p_actor_id);
-  if v_booking.status not in ('pending', 'confirmed') then
-    perform booking.refuse(409, 'already_processed', jsonb_build_object('booking_id', p_booking_id, 'status', v_booking.status),
-      'Only a pending or confirmed booking can be cancelled.');
-  end if;
-  perform from booking.payments p where p.id = v_booking.payment_id for no key update;
+  select b.status, b.student_id, b.expert_id, b.payment_id into v_status, v_student_id, v_expert_id, v_payment_id
+  from booking.bookings b join booking.slot_seats q on (q.slot_id, q.part) = (b.slot_id, b.seat_part)
+  where b.id = p_booking_id
+  for no key update of q, b; -- in this order
+  select p.status, p.amount_captured, p.stripe_payment_intent_id into v_payment_status, v_captured, v_intent_id
+  from booking.payments p where p.id = v_payment_id for no key update;
   v_now := booking.clock();
 
-  select t.refund_percent, t.refund_amount into refund_percent, refund_amount
-  from booking.cancellation_terms(v_booking, cancelled_by = 'expert', v_now) t;
-  perform booking.close_booking(v_booking, 'cancelled', cancelled_by, p_actor_id, 'cancelled_by_' || cancelled_by, p_reason,
+  v_party := case p_actor_id when v_student_id then 'student' when v_expert_id then 'expert' end;
+  if v_party is null or v_status not in ('pending', 'confirmed') or length(p_reason) > 1000 then
+    if length(p_reason) > 1000 then
+      perform booking.refuse(400, 'invalid_request', '{"field": "reason"}', 'A reason has at most 1,000 characters.');
+    end if;
+    select b.* into v_booking from booking.bookings b where b.id = p_booking_id;
+    perform booking.party_of(v_booking, p_booking_id, p_actor_id);
+    perform booking.refuse(409, 'already_processed', jsonb_build_object('booking_id', p_booking_id, 'status', v_status),
+      'Only a pending or confirmed booking can be cancelled.');
+  end if;
+
+  v_is_plain := v_status = 'pending' and v_captured = 0 and v_intent_id is not null and v_payment_status <> 'cancelled';
+  refund_percent := 100;
+  refund_amount := 0;
+  if not coalesce(v_is_plain, false) then
+    select b.* into v_booking from booking.bookings b where b.id = p_booking_id;
+    select t.refund_percent, t.refund_amount into refund_percent, refund_amount
+    from booking.cancellation_terms(v_booking, v_party = 'expert', v_now) t;
+  end if;
+  perform booking.close_booking(p_booking_id, v_status, 'cancelled', v_party, p_actor_id, 'cancelled_by_' || v_party, p_reason,
     refund_percent, v_now);
+  if v_is_plain then
+    -- nothing was ever asked of a hold whose booking was pending until now; were something open, settle_payment() knows
+    insert into booking.stripe_commands as c (id, payment_id, operation, stripe_id, run_at, created_at, updated_at)
+    values (booking.new_id(p_near => v_payment_id), v_payment_id, 'cancel_payment_intent', v_intent_id, v_now, v_now, v_now)
+    on conflict (stripe_id) where c.status in ('pending', 'running') do nothing
+    returning c.id into command_id;
+  end if;
 
   booking_id := p_booking_id;
   status := 'cancelled';
-  command_id := booking.settle_payment(p_booking_id);
-  select p.status into payment_status from booking.payments p where p.id = v_booking.payment_id;
-  payment_status := coalesce(payment_status, 'cancelled'); -- no payment was ever prepared
+  cancelled_by := v_party;
+  payment_status := v_payment_status;
+  if command_id is null then
+    perform set_config('booking.actor', coalesce(p_actor_id, ''), true);
+    command_id := booking.settle_payment(p_booking_id);
+    select p.status into payment_status from booking.payments p where p.id = v_payment_id;
+    payment_status := coalesce(payment_status, 'cancelled'); -- no payment was ever prepared
+  end if;
   return next;
 end
 $$;

@@ -15,14 +15,7 @@ begin
   if p_title is null or length(btrim(p_title)) not between 1 and 200 then
     perform booking.refuse(400, 'invalid_request', '{"field": "title"}', 'A title has 1 to 200 characters.');
   end if;
-  if p_currency is null or lower(p_currency) !~ '^[a-z]{3}$' then
-    perform booking.refuse(400, 'invalid_request', '{"field": "currency"}', 'Give a three-letter ISO 4217 code.');
-  end if;
-  if p_amount is null or p_amount not between 1 and 99999999999 or p_amount % booking.currency_step(p_currency) <> 0 then
-    perform booking.refuse(400, 'invalid_request',
-      jsonb_build_object('field', 'amount', 'step', booking.currency_step(p_currency)),
-      'Give a positive amount in minor units, a multiple of the step that Stripe accepts.');
-  end if;
+  perform booking.require_price(p_amount, p_currency);
 
   insert into booking.experts (expert_id) values (p_expert_id) on conflict (expert_id) do nothing;
   insert into booking.sessions (id, expert_id, title, amount, currency, created_at, updated_at)

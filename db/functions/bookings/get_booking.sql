@@ -1,4 +1,5 @@
 -- One booking with the state of its payment, for its student or its expert. Amounts in minor units, times UTC.
+-- A hold that lapsed and whose payment moved on to a new booking shows no payment of its own any more.
 -- Locks: none. Errors: PT403 not_your_booking · PT404 booking_not_found.
 create or replace function booking.get_booking(p_user_id text, p_booking_id uuid)
 returns table (
@@ -43,7 +44,7 @@ begin
       v_booking.cancelled_by, v_booking.cancellation_reason, v_booking.refund_percent::int, v_booking.details,
       v_booking.created_at, v_booking.updated_at
     from booking.settings c
-    left join booking.payments p on p.id = v_booking.payment_id;
+    left join booking.payments p on p.id = v_booking.payment_id and p.booking_id = v_booking.id;
 end
 $$;
 

@@ -71,7 +71,7 @@ begin
       order by id desc limit p_limit
     ) b
     cross join booking.settings c
-    left join booking.payments p on p.id = b.payment_id
+    left join booking.payments p on p.id = b.payment_id and p.booking_id = b.id
     order by b.id desc;
 end
 $$;

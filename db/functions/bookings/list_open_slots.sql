@@ -27,6 +27,8 @@ as $$
 #variable_conflict use_column
 declare
   v_from timestamptz;
+  v_slots uuid[];
+  v_left int[];
   v_after uuid := coalesce(p_after, '00000000-0000-0000-0000-000000000000');
 begin
   if p_from is null then
@@ -48,32 +50,30 @@ begin
     end if;
   end if;
 
-  -- two texts, so that each has the plan of its own index
+  -- Two texts, so that each has the plan of its own index. The page alone is planned anew for each call, since a plan for
+  -- any limit would read far too much; what belongs to its slots is not. A full counter adds nothing to the seats left.
   if p_expert_id is null then
-    return query
-      select s.id, s.expert_id, s.session_id, x.title, x.amount, x.currency::text, s.starts_at, s.ends_at, s.capacity,
-        s.capacity - (select sum(q.taken)::int from booking.slot_seats q where q.slot_id = s.id), s.confirmation
-      from (
-        select distinct o.starts_at, o.slot_id from booking.slot_seats o
-        where o.is_open and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
-        order by o.starts_at, o.slot_id limit p_limit
-      ) page
-      join booking.slots s on s.id = page.slot_id
-      left join booking.sessions x on x.id = s.session_id
-      order by page.starts_at, page.slot_id;
+    select array_agg(o.slot_id), array_agg(o.seats_left) into v_slots, v_left
+    from (
+      select o.slot_id, sum(o.capacity - o.taken)::int as seats_left from booking.slot_seats o
+      where o.is_open and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
+      group by o.starts_at, o.slot_id order by o.starts_at, o.slot_id limit p_limit
+    ) o;
   else
-    return query
-      select s.id, s.expert_id, s.session_id, x.title, x.amount, x.currency::text, s.starts_at, s.ends_at, s.capacity,
-        s.capacity - (select sum(q.taken)::int from booking.slot_seats q where q.slot_id = s.id), s.confirmation
-      from (
-        select distinct o.starts_at, o.slot_id from booking.slot_seats o
-        where o.is_open and o.expert_id = p_expert_id and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
-        order by o.starts_at, o.slot_id limit p_limit
-      ) page
-      join booking.slots s on s.id = page.slot_id
-      left join booking.sessions x on x.id = s.session_id
-      order by page.starts_at, page.slot_id;
+    select array_agg(o.slot_id), array_agg(o.seats_left) into v_slots, v_left
+    from (
+      select o.slot_id, sum(o.capacity - o.taken)::int as seats_left from booking.slot_seats o
+      where o.is_open and o.expert_id = p_expert_id and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
+      group by o.starts_at, o.slot_id order by o.starts_at, o.slot_id limit p_limit
+    ) o;
   end if;
+  return query
+    select s.id, s.expert_id, s.session_id, x.title, x.amount, x.currency::text, s.starts_at, s.ends_at, s.capacity,
+      page.seats_left, s.confirmation
+    from unnest(v_slots, v_left) with ordinality page (slot_id, seats_left, place)
+    join booking.slots s on s.id = page.slot_id
+    left join booking.sessions x on x.id = s.session_id
+    order by page.place;
 end
 $$;
 

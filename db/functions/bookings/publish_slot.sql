@@ -66,8 +66,9 @@ begin
   insert into booking.slots (id, expert_id, expert_no, session_id, starts_at, ends_at, capacity, parts, confirmation, created_at, updated_at)
   values (v_id, p_expert_id, v_expert_no, p_session_id, p_starts_at, p_ends_at, p_capacity, v_parts,
           p_confirmation::booking.confirmation_mode, v_now, v_now);
-  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at)
-  select v_id, part, p_capacity / v_parts + (part < p_capacity % v_parts)::int, p_expert_id, p_starts_at
+  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, confirmation, parts)
+  select v_id, part, p_capacity / v_parts + (part < p_capacity % v_parts)::int, p_expert_id, p_starts_at, p_ends_at,
+    p_session_id, p_confirmation::booking.confirmation_mode, v_parts
   from generate_series(0, v_parts - 1) part;
   insert into booking.stat_deltas (metric, hour, quantity, amount)
   values ('slots', date_trunc('hour', p_starts_at, 'UTC'), p_capacity, (v_parts = 1)::int);

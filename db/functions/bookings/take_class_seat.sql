@@ -34,7 +34,7 @@ begin
       -- row that filled stays locked, but whoever looks afterwards sees it full, so nobody waits for each other.
       perform from booking.slot_seats q where q.slot_id = p_slot_id and q.part = v_part for no key update;
     end if;
-    update booking.slot_seats q set taken = q.taken + 1
+    update booking.slot_seats q set taken = q.taken + 1, is_open = q.taken + 1 < q.capacity
     where q.slot_id = p_slot_id and q.part = v_part and q.taken < q.capacity;
     if found then
       return v_part;

@@ -1,8 +1,9 @@
--- Trigger: a payment moves only along an edge of its transition table, its facts never change, updated_at is kept.
+-- Trigger: a payment moves only along an edge of its transition table, updated_at is kept.
 --   pending, requires_action, processing, failed -> each other | authorized | captured | cancelled
 --   authorized -> captured | cancelled | failed
 --   captured <-> partially_refunded <-> refunded, captured <-> refunded (backwards only when a refund fails)
--- Locks: none beyond the row. Errors: PT409 illegal_transition, PT409 append_only (a fact of creation was changed).
+-- What a payment is for is watched by keep_payment_facts, which only runs when somebody sets one of those columns.
+-- Locks: none beyond the row. Errors: PT409 illegal_transition.
 create or replace function booking.keep_payment()
 returns trigger
 language plpgsql volatile security definer
@@ -19,14 +20,6 @@ begin
     perform booking.refuse(409, 'illegal_transition',
       jsonb_build_object('payment_id', old.id, 'from', old.status, 'to', new.status),
       'Payments move only along the edges of their transition table.');
-  end if;
-  if (new.id, new.booking_id, new.amount, new.currency) is distinct from (old.id, old.booking_id, old.amount, old.currency)
-    or old.stripe_payment_intent_id is not null
-       and new.stripe_payment_intent_id is distinct from old.stripe_payment_intent_id
-    or new.amount_captured < old.amount_captured
-  then
-    perform booking.refuse(409, 'append_only', jsonb_build_object('table', 'payments', 'payment_id', old.id),
-      'What a payment is for, its PaymentIntent and what was captured are never taken back.');
   end if;
   new.updated_at := booking.clock();
   return new;

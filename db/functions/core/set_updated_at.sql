@@ -21,7 +21,9 @@ create or replace trigger set_updated_at before update on booking.refunds
   for each row execute function booking.set_updated_at();
 create or replace trigger set_updated_at before update on booking.disputes
   for each row execute function booking.set_updated_at();
-create or replace trigger set_updated_at before update on booking.stripe_commands
-  for each row execute function booking.set_updated_at();
 create or replace trigger set_updated_at before update on booking.webhook_events
+  for each row execute function booking.set_updated_at();
+create or replace trigger set_updated_at before update on booking.reconciliation_runs
+  for each row execute function booking.set_updated_at();
+create or replace trigger set_updated_at before update on booking.products
   for each row execute function booking.set_updated_at();

@@ -16,6 +16,7 @@ declare
   v_id uuid;
   v_count int;
   v_now timestamptz := booking.clock();
+  v_timeout constant interval := extract(epoch from p_timeout) * interval '1 second'; -- a day has 24 hours
 begin
   perform booking.require_batch_size(p_batch_size);
   if p_timeout is null or p_timeout < interval '0' then
@@ -24,7 +25,7 @@ begin
 
   select array_agg(d.id) into v_due from (
     select b.id from booking.bookings b
-    where b.status = 'pending' and b.created_at <= v_now - p_timeout
+    where b.status = 'pending' and b.created_at <= v_now - v_timeout
     order by b.created_at limit p_batch_size) d;
   if v_due is null then
     return 0;
@@ -54,7 +55,7 @@ begin
   from booking.bookings b join booking.payments p on p.id = b.payment_id
   where b.id = any (v_due) and b.confirmation = 'instant' and p.amount_captured > 0;
   for v_booking in select b.* from booking.bookings b where b.id = any (v_paid) order by b.id loop
-    perform booking.mark_confirmed(v_booking, 'system', 'paid', v_now);
+    perform booking.mark_confirmed(v_booking.id, 'system', 'paid', v_now);
   end loop;
 
   with cancelled as (
@@ -63,10 +64,10 @@ begin
     where b.id = any (v_due) and b.status = 'pending'
     returning b.id, b.slot_id, b.seat_part, b.created_at, b.scheduled_at
   ), freed as (
-    update booking.slot_seats q set taken = q.taken - c.seats
+    update booking.slot_seats q set taken = q.taken - c.seats, is_open = true
     from (select x.slot_id, x.seat_part, count(*)::int as seats from cancelled x group by x.slot_id, x.seat_part) c
     where q.slot_id = c.slot_id and q.part = c.seat_part
-    returning q.slot_id, q.starts_at, c.seats, q.taken + c.seats = q.capacity as was_full
+    returning q.starts_at, c.seats, q.parts = 1 and q.taken + c.seats = q.capacity as has_opened
   ), audited as (
     insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
     select c.id, 'pending', 'cancelled', 'system', 'expired', v_now from cancelled c
@@ -75,11 +76,12 @@ begin
     select 'expired'::booking.stat_metric, date_trunc('hour', c.created_at, 'UTC'), count(*), 0
     from cancelled c group by 2
     union all
-    select 'seats', date_trunc('hour', f.starts_at, 'UTC'), -sum(f.seats), count(*) filter (where f.was_full and s.parts = 1)
-    from freed f join booking.slots s on s.id = f.slot_id group by 2
+    select 'seats', date_trunc('hour', f.starts_at, 'UTC'), -sum(f.seats), count(*) filter (where f.has_opened)
+    from freed f group by 2
   )
   select count(*) into v_count from cancelled;
 
+  perform set_config('booking.actor', 'system', true);
   for v_id in
     select p.booking_id from booking.payments p where p.booking_id = any (v_due) order by p.booking_id
   loop

@@ -1,5 +1,6 @@
 -- Moves events that were dealt with to the archive once they are p_active old, and deletes archived ones p_archive old
 -- (both since they were received). Failed ones stay until they succeed. Returns how many of each.
+-- What it did is in the audit log (retention.webhook_events).
 -- Locks: event rows, skipping locked ones. Errors: PT400 invalid_request (DETAIL.field active, archive).
 create or replace function booking.cleanup_old_webhook_events(p_active interval default '7 days', p_archive interval default '30 days')
 returns table (archived int, deleted int)
@@ -36,6 +37,10 @@ begin
     order by d.received_at limit 10000
     for update skip locked);
   get diagnostics deleted = row_count;
+  if archived + deleted > 0 then
+    perform booking.audit('retention.webhook_events', 'webhook_events', null, jsonb_build_object('archived', archived,
+      'received_until', v_now - p_active, 'deleted', deleted, 'deleted_until', v_now - p_archive));
+  end if;
   return next;
 end
 $$;

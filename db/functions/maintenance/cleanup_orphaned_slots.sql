@@ -29,7 +29,8 @@ begin
     select count(*) into v_held from booking.bookings b
     where b.slot_id = v_seat.slot_id and b.seat_part = v_seat.part and b.status in ('pending', 'confirmed');
     if v_taken <> v_held then
-      update booking.slot_seats q set taken = v_held where q.slot_id = v_seat.slot_id and q.part = v_seat.part;
+      update booking.slot_seats q set taken = v_held, is_open = v_held < q.capacity
+      where q.slot_id = v_seat.slot_id and q.part = v_seat.part;
       perform booking.raise_alert('seats_repaired', v_seat.slot_id::text,
         jsonb_build_object('part', v_seat.part, 'counted', v_taken, 'held', v_held));
       v_slots := v_slots || v_seat.slot_id;

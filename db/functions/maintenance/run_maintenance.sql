@@ -1,5 +1,5 @@
 -- All maintenance, in batches, committing between them: orphaned seats, expired and past bookings, failed and old webhook
--- events, personal data, idempotency keys, statistics. One part that fails does not keep the others from running; at the
+-- events, personal data, idempotency keys, locks and lost orders of Checkout, statistics. One part that fails does not keep the others from running; at the
 -- end the failures are raised together, so that pg_cron shows the run as failed. Call it outside a transaction.
 -- Neither security definer nor with settings: such a procedure could not commit. Every name is qualified instead.
 -- Locks: those of the functions it calls, never longer than a batch. Errors: PT500 maintenance_failed (DETAIL by part).
@@ -10,7 +10,8 @@ declare
   v_parts constant text[] := array[
     'cleanup_orphaned_slots', -- first: freeing a seat fails where its counter is too low
     'cleanup_expired_bookings', 'complete_past_bookings', 'retry_failed_webhooks',
-    'cleanup_old_webhook_events', 'archive_old_bookings', 'clean_expired_idempotency_keys', 'roll_up_stats'];
+    'cleanup_old_webhook_events', 'archive_old_bookings', 'clean_expired_idempotency_keys', 'clean_expired_locks', 'expire_lost_orders',
+    'roll_up_stats'];
   v_part text;
   v_count int;
   v_failures jsonb := pg_catalog.jsonb_build_object();
@@ -26,6 +27,8 @@ begin
           when 'cleanup_old_webhook_events' then (select w.archived + w.deleted from booking.cleanup_old_webhook_events() w)
           when 'archive_old_bookings' then booking.archive_old_bookings()
           when 'clean_expired_idempotency_keys' then booking.clean_expired_idempotency_keys()
+          when 'clean_expired_locks' then booking.clean_expired_locks()
+          when 'expire_lost_orders' then booking.expire_lost_orders()
           when 'roll_up_stats' then booking.roll_up_stats()
           when 'cleanup_orphaned_slots' then booking.cleanup_orphaned_slots()
           when 'retry_failed_webhooks' then booking.retry_failed_webhooks()

@@ -1,6 +1,6 @@
 -- Records that Stripe did what a command asked. p_response is Stripe's object; it is applied like an event, also when
 -- the lease was lost meanwhile, since it is true all the same. Returns whether this worker still held the command.
--- Locks: (seat counter ->) booking -> payment -> command.
+-- Locks: (seat counter ->) booking -> payment -> command. Of an order: orders ascending -> command.
 -- Errors: PT400 invalid_request (DETAIL.field response) · PT404 command_not_found.
 create or replace function booking.complete_stripe_command(p_command_id uuid, p_worker text, p_response jsonb)
 returns boolean
@@ -19,18 +19,28 @@ begin
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
   end if;
-  v_booking := booking.lock_payment(v_command.payment_id, p_response ->> 'status' = 'canceled');
+  perform set_config('booking.actor', 'stripe', true),
+    set_config('booking.request_id', coalesce(v_command.request_id, p_command_id::text), true);
+  if v_command.order_id is not null then
+    perform booking.lock_order(v_command.order_id);
+  else
+    v_booking := booking.lock_payment(v_command.payment_id, p_response ->> 'status' = 'canceled');
+  end if;
 
   update booking.stripe_commands c
   set status = 'done', outcome = 'applied', locked_by = null, lease_until = null, last_error = null
   where c.id = p_command_id and c.status = 'running' and c.locked_by = p_worker;
   v_held := found;
 
+  if v_command.order_id is not null then
+    perform booking.apply_checkout_session(p_response, null);
+    return v_held;
+  end if;
   -- which kind of object it is follows from what was asked
   perform booking.apply_stripe_object(
     p_response || jsonb_build_object('object',
       case v_command.operation when 'create_refund' then 'refund' else 'payment_intent' end),
-    null, booking.clock(), p_command_id::text, v_command.payment_id, v_command.stripe_id);
+    null, booking.clock(), p_command_id::text, v_command.payment_id, v_command.stripe_id, p_is_locked => true);
   perform booking.settle_payment(v_booking.id);
   return v_held;
 end

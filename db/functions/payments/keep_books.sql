@@ -1,7 +1,8 @@
 -- Brings amount_refunded, the refund statuses and the ledger in line with the facts at hand:
 --   refunded = refunds that have not failed + what the charge's total shows beyond all refunds we know one by one;
---   the ledger gets the difference to what it holds already: capture, refund, or the reversal of a refund that failed.
--- Internal: granted to nobody. Locks: none of its own (the caller holds the payment). Errors: none.
+--   the ledger gets the difference to what it holds already: capture, refund, or the reversal of a refund that failed;
+--   invoice and credit notes follow, where there is an invoice.
+-- Internal: granted to nobody. Locks: the invoice series, where a credit note is made (the caller holds the payment). Errors: none.
 create or replace function booking.keep_books(p_payment_id uuid, p_source text)
 returns void
 language plpgsql volatile security definer
@@ -56,6 +57,7 @@ begin
   select m.metric, date_trunc('hour', v_now, 'UTC'), v_payment.currency, 1, m.amount
   from (values ('captured'::booking.stat_metric, v_capture), ('refunded', v_refund)) m (metric, amount)
   where m.amount <> 0;
+  perform booking.keep_invoices(p_payment_id);
 end
 $$;
 

@@ -10,11 +10,13 @@ declare
   v_booking_id uuid;
   v_booking booking.bookings;
 begin
-  select p.booking_id into v_booking_id from booking.payments p where p.id = p_payment_id;
-  if found then
+  loop
+    select p.booking_id into v_booking_id from booking.payments p where p.id = p_payment_id;
+    exit when not found or v_booking_id is not distinct from v_booking.id;
+    -- a payment only moves on (reseat_booking) under the lock of the booking it leaves: look again when we have it
     v_booking := booking.lock_booking(v_booking_id, p_with_seat);
-    perform from booking.payments p where p.id = p_payment_id for no key update;
-  end if;
+  end loop;
+  perform from booking.payments p where p.id = p_payment_id for no key update;
   return v_booking;
 end
 $$;

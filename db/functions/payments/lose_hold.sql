@@ -12,7 +12,7 @@ begin
   select b.* into v_booking from booking.bookings b where b.id = p_booking_id;
   update booking.payments p set status = 'failed' where p.id = v_booking.payment_id and p.status = 'authorized';
   if found and v_booking.status in ('pending', 'confirmed') then
-    perform booking.close_booking(v_booking, 'cancelled', 'system', 'stripe', 'hold_lost', 'hold_lost', 100, p_now);
+    perform booking.close_booking(v_booking.id, v_booking.status, 'cancelled', 'system', 'stripe', 'hold_lost', 'hold_lost', 100, p_now);
   elsif found and v_booking.status = 'completed' then
     perform booking.raise_alert('session_unpaid', v_booking.id::text, jsonb_build_object('payment_id', v_booking.payment_id));
   end if;

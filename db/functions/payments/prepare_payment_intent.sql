@@ -23,6 +23,7 @@ declare
   v_payment booking.payments;
   v_now timestamptz;
 begin
+  perform set_config('booking.actor', coalesce(p_student_id, ''), true);
   v_booking := booking.lock_booking(p_booking_id, false);
   if v_booking.id is null then
     perform booking.refuse(404, 'booking_not_found', jsonb_build_object('booking_id', p_booking_id), 'Check the booking''s id.');
@@ -52,7 +53,7 @@ begin
     case v_booking.confirmation when 'instant' then 'automatic' else 'manual' end,
     v_booking.payment_id::text,
     v_payment.stripe_payment_intent_id,
-    jsonb_build_object('booking_id', v_booking.id, 'payment_id', v_booking.payment_id);
+    booking.payment_metadata(v_booking);
 end
 $$;
 

@@ -1,5 +1,5 @@
 -- Gives a dead command a new life, after a person has looked at it: pending at once, attempts and key start anew
--- where they were. Resolves its alert. Locks: booking -> payment -> command -> alert.
+-- where they were. Resolves its alert. Locks: booking -> payment -> command -> alert. Of an order: orders ascending -> command -> alert.
 -- Errors: PT404 command_not_found · PT409 not_dead (DETAIL.status), command_open (another one of the PaymentIntent is open),
 --   nothing_due (a refund that would give back more than is owed: DETAIL.due).
 create or replace function booking.retry_stripe_command(p_command_id uuid, p_actor text)
@@ -9,11 +9,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_command booking.stripe_commands;
+  v_amount bigint;
   v_due bigint;
 begin
   perform booking.require_person('actor', p_actor);
-  -- whoever opens a command holds the payment
+  -- whoever opens a command holds the payment, or the order
   perform booking.lock_payment((select c.payment_id from booking.stripe_commands c where c.id = p_command_id), false);
+  perform booking.lock_order((select c.order_id from booking.stripe_commands c where c.id = p_command_id));
   select c.* into v_command from booking.stripe_commands c where c.id = p_command_id for no key update;
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
@@ -28,17 +30,23 @@ begin
   end if;
   if v_command.operation = 'create_refund' then
     -- somebody may have given the money back by hand meanwhile
-    select booking.percent_of(p.amount_captured, coalesce(b.refund_percent, 100), p.currency)
-      - (booking.refunds_counted(p.id) - (v_command.params ->> 'amount')::bigint)
+    v_amount := (v_command.params ->> 'amount')::bigint;
+    select v_amount + coalesce(case when v_command.refund_request_id is null then booking.policy_due(p.id) end,
+      p.amount_captured - booking.refunds_promised(p.id))
     into v_due
-    from booking.payments p join booking.bookings b on b.id = p.booking_id
+    from booking.payments p
     where p.id = v_command.payment_id and p.stripe_payment_intent_id = v_command.stripe_id;
-    if v_due < (v_command.params ->> 'amount')::bigint then
+    if v_due < v_amount then
       perform booking.refuse(409, 'nothing_due', jsonb_build_object('command_id', p_command_id, 'due', greatest(0, v_due)),
-        'The money was given back in another way: resolve the alert instead.');
+        case when v_command.refund_request_id is null
+          then 'The money was given back in another way: resolve the alert instead.'
+          else 'The money was given back in another way: reject the refund request instead.' end);
     end if;
   end if;
   update booking.stripe_commands c set status = 'pending', run_at = booking.clock(), attempts = 1 where c.id = p_command_id;
+  perform booking.audit('stripe_command.retried', p_command_id::text, p_actor,
+    jsonb_strip_nulls(jsonb_build_object('payment_id', v_command.payment_id, 'order_id', v_command.order_id,
+      'operation', v_command.operation)));
   update booking.alerts a set resolved_at = booking.clock(), resolved_by = p_actor
   where a.kind = 'command_dead' and a.subject = p_command_id::text and a.resolved_at is null;
 end

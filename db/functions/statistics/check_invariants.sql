@@ -14,6 +14,13 @@ as $$
   group by q.slot_id, q.part
   having q.taken <> count(b.id)
   union all
+  -- what a counter repeats of its slot, and whether the index of open slots has it
+  select 'counter_tells_its_slot', q.slot_id::text, jsonb_build_object('part', q.part, 'taken', q.taken, 'is_open', q.is_open)
+  from booking.slot_seats q join booking.slots s on s.id = q.slot_id
+  where q.is_open <> (q.taken < q.capacity)
+    or (q.expert_id, q.session_id, q.starts_at, q.ends_at, q.confirmation, q.parts)
+      is distinct from (s.expert_id, s.session_id, s.starts_at, s.ends_at, s.confirmation, s.parts)
+  union all
   select 'seats_add_up_to_capacity', s.id::text, jsonb_build_object('capacity', s.capacity, 'seats', sum(q.capacity))
   from booking.slots s left join booking.slot_seats q on q.slot_id = s.id
   group by s.id
@@ -27,8 +34,16 @@ as $$
   from booking.payments p join booking.bookings b on b.id = p.booking_id
   where p.id <> b.payment_id or p.amount <> b.amount or p.currency <> b.currency
   union all
+  -- a payment moves on only from a hold that lapsed, to the booking that seated its student again
+  select 'payment_moved_to_its_new_booking', b.id::text, jsonb_build_object('payment_id', p.id, 'booking_id', p.booking_id)
+  from booking.bookings b join booking.payments p on p.id = b.payment_id
+  join booking.bookings n on n.id = p.booking_id
+  where p.booking_id <> b.id
+    and (not booking.is_lapsed_hold(b) or p.amount_captured = 0 or n.confirmed_at is null
+         or (n.student_id, n.slot_id, n.payment_id) <> (b.student_id, b.slot_id, b.payment_id))
+  union all
   select 'confirmed_is_paid', b.id::text, jsonb_build_object('payment_status', p.status)
-  from booking.bookings b left join booking.payments p on p.id = b.payment_id
+  from booking.bookings b left join booking.payments p on p.id = b.payment_id and p.booking_id = b.id
   where b.status in ('confirmed', 'completed')
     and coalesce(p.status not in ('authorized', 'captured', 'partially_refunded', 'refunded'), true)
     -- the hold was lost after the session took place: an alert (session_unpaid), also while the student pays anew
@@ -36,14 +51,14 @@ as $$
   union all
   -- a capture that was decided is done, on its way or dead (an alert)
   select 'confirmed_is_captured_or_on_its_way', b.id::text, jsonb_build_object('payment_id', p.id)
-  from booking.bookings b join booking.payments p on p.id = b.payment_id
+  from booking.bookings b join booking.payments p on p.id = b.payment_id and p.booking_id = b.id
   where b.status in ('confirmed', 'completed') and p.status = 'authorized'
     and not exists (select from booking.stripe_commands c where c.payment_id = p.id
                     and c.operation = 'capture_payment_intent' and c.outcome is distinct from 'superseded')
   union all
   -- a dead booking keeps no hold, and gives back what it owes: done, on its way, dead or held by a dispute (alerts)
   select 'dead_booking_releases_hold', b.id::text, jsonb_build_object('payment_id', p.id, 'payment_status', p.status)
-  from booking.bookings b join booking.payments p on p.id = b.payment_id
+  from booking.bookings b join booking.payments p on p.id = b.payment_id and p.booking_id = b.id
   where b.status in ('declined', 'cancelled')
     and p.status in ('pending', 'requires_action', 'processing', 'failed', 'authorized')
     and not exists (select from booking.stripe_commands c where c.payment_id = p.id and c.stripe_id = p.stripe_payment_intent_id
@@ -52,12 +67,41 @@ as $$
   select 'dead_booking_is_refunded', b.id::text,
     jsonb_build_object('payment_id', p.id, 'captured', p.amount_captured, 'percent', b.refund_percent,
       'counted', booking.refunds_counted(p.id))
-  from booking.bookings b join booking.payments p on p.id = b.payment_id
+  from booking.bookings b join booking.payments p on p.id = b.payment_id and p.booking_id = b.id
   where b.status in ('declined', 'cancelled') and p.amount_captured > 0
-    and booking.percent_of(p.amount_captured, b.refund_percent, p.currency) > booking.refunds_counted(p.id)
-    and not exists (select from booking.disputes d where d.payment_id = p.id and d.status not in ('won', 'warning_closed', 'prevented'))
+    and booking.policy_due(p.id) > 0
+    and not booking.is_refund_held(p.id)
     -- a command that was sent must be known before a refund is queued
     and not exists (select from booking.stripe_commands c where c.stripe_id = p.stripe_payment_intent_id and c.status in ('pending', 'running'))
+  union all
+  -- what was approved is sent, or waits for an open command or a dispute
+  select 'approved_request_is_on_its_way', q.id::text, jsonb_build_object('payment_id', q.payment_id, 'amount', q.amount)
+  from booking.refund_requests q join booking.payments p on p.id = q.payment_id
+  where q.status = 'approved' and q.command_id is null
+    and not booking.is_refund_held(p.id)
+    and not exists (select from booking.stripe_commands c where c.stripe_id = p.stripe_payment_intent_id and c.status in ('pending', 'running'))
+  union all
+  select 'request_follows_its_refund', q.id::text,
+    jsonb_build_object('status', q.status, 'command_id', q.command_id, 'refund', f.status, 'outcome', c.outcome)
+  from booking.refund_requests q
+  left join booking.stripe_commands c on c.id = q.command_id
+  left join lateral (select r.status from booking.refunds r where r.command_id = q.command_id order by r.created_at limit 1) f on true
+  where q.command_id is not null
+    and (c.refund_request_id is distinct from q.id or c.payment_id <> q.payment_id
+      or (c.params ->> 'amount')::bigint <> q.amount
+      or (q.status = 'refunded') <> coalesce(f.status = 'succeeded', false)
+      or f.status in ('failed', 'canceled')
+      or f.status is null and c.outcome in ('refused', 'superseded'))
+  union all
+  -- whatever was asked, approved and sent anew: no more leaves for requests than came in
+  select 'requests_within_captured', p.id::text, jsonb_build_object('captured', p.amount_captured, 'requests', sum(q.amount))
+  from booking.payments p join booking.refund_requests q on q.payment_id = p.id and q.status in ('approved', 'refunded')
+  group by p.id
+  having sum(q.amount) > p.amount_captured
+  union all
+  select 'request_matches_payment', q.id::text, jsonb_build_object('booking_id', q.booking_id, 'payment_id', q.payment_id)
+  from booking.refund_requests q join booking.payments p on p.id = q.payment_id join booking.bookings b on b.id = q.booking_id
+  where b.payment_id <> q.payment_id or b.student_id <> q.student_id or p.currency <> q.currency or q.amount > p.amount_captured
   union all
   select 'refunds_match_payment', p.id::text, jsonb_build_object('amount_refunded', p.amount_refunded, 'refunds', coalesce(f.live, 0))
   from booking.payments p
@@ -84,10 +128,53 @@ as $$
              from booking.transfers x group by x.payment_id) t on t.payment_id = p.id
   where p.amount_captured <> coalesce(t.captured, 0) or p.amount_refunded <> coalesce(t.refunded, 0)
   union all
+  select 'invoice_matches_capture', i.id::text, jsonb_build_object('gross', i.gross, 'captured', p.amount_captured)
+  from booking.invoices i join booking.payments p on p.id = i.payment_id
+  where i.kind = 'invoice' and i.gross <> p.amount_captured
+  union all
+  select 'credit_notes_match_refunds', i.id::text,
+    jsonb_build_object('payment_id', p.id, 'credited', coalesce(n.gross, 0), 'refunded', p.amount_refunded, 'status', i.status)
+  from booking.invoices i
+  join booking.payments p on p.id = i.payment_id
+  left join (select c.payment_id, sum(c.gross) as gross from booking.invoices c where c.kind = 'credit_note' group by c.payment_id) n
+    on n.payment_id = p.id
+  where i.kind = 'invoice' and (coalesce(n.gross, 0) <> p.amount_refunded
+    or i.status <> case when p.amount_refunded = 0 then 'issued' when p.amount_refunded < i.gross then 'partially_credited'
+                        else 'credited' end::booking.invoice_status)
+  union all
+  select 'invoice_numbers_have_no_gap', coalesce(s.series, n.series) || '-' || coalesce(s.year, n.year),
+    jsonb_build_object('last_number', s.last_number, 'numbers', n.count, 'highest', n.highest)
+  from booking.invoice_series s
+  full join (select i.series, i.year, count(*) as count, max(i.serial) as highest from booking.invoices i group by i.series, i.year) n
+    on n.series = s.series and n.year = s.year
+  where coalesce(n.count, 0) <> coalesce(s.last_number, 0) or coalesce(n.highest, 0) <> coalesce(s.last_number, 0)
+  union all
+  select 'invoice_versions_are_whole', i.id::text, jsonb_build_object('version', i.version, 'versions', count(v.version), 'gross', i.gross)
+  from booking.invoices i left join booking.invoice_versions v on v.invoice_id = i.id
+  group by i.id
+  having count(v.version) <> i.version or max(v.version) <> i.version
+    or i.gross is distinct from max(v.gross) filter (where v.version = i.version)
+  union all
   select 'audit_ends_at_status', b.id::text, jsonb_build_object('status', b.status, 'audit', e.to_status)
   from booking.bookings b
   left join lateral (select v.to_status from booking.booking_events v where v.booking_id = b.id order by v.id desc limit 1) e on true
   where b.status is distinct from coalesce(e.to_status, 'pending')
+  union all
+  select 'reconciliation_is_counted', r.id::text, jsonb_build_object('differences', r.differences, 'pending', r.pending, 'rows', count(d.number))
+  from booking.reconciliation_runs r left join booking.reconciliation_differences d on d.run_id = r.id
+  group by r.id
+  having coalesce(r.differences, 0) <> count(d.number) filter (where d.waits_for is null)
+    or coalesce(r.pending, 0) <> count(d.number) filter (where d.waits_for is not null)
+  union all
+  select 'statistics_add_up', concat_ws(' ', x.metric, x.period), jsonb_build_object('begins_at', x.begins_at, 'currency', x.currency)
+  from (
+    select k.period, date_trunc(k.period::text, h.hour, 'UTC') as begins_at, h.metric, h.currency, h.quantity, h.amount
+    from booking.stat_hours h cross join unnest(enum_range(null::booking.stat_period)) k (period)
+    union all
+    select p.period, p.begins_at, p.metric, p.currency, -p.quantity, -p.amount from booking.stat_periods p
+  ) x
+  group by x.period, x.begins_at, x.metric, x.currency
+  having sum(x.quantity) <> 0 or sum(x.amount) <> 0
   union all
   select 'statistics_match_rows', x.metric, jsonb_build_object('counted', x.counted, 'rows', x.actual)
   from (
@@ -113,6 +200,29 @@ as $$
                  ('refunded', (select coalesce(sum(p.amount_refunded), 0) from booking.payments p))) n (metric, actual)
   ) x
   where x.counted <> x.actual
+  union all
+  -- nobody shall pay for an order that a newer one replaced: its session's end is done, on its way or dead (an alert)
+  select 'superseded_order_loses_its_session', o.id::text, jsonb_build_object('session_id', o.stripe_session_id)
+  from booking.orders o
+  where o.status = 'pending' and o.superseded_by is not null and o.stripe_session_id is not null
+    and not exists (select from booking.stripe_commands c where c.order_id = o.id and c.stripe_id = o.stripe_session_id
+                    and c.outcome is distinct from 'superseded')
+  union all
+  select 'superseded_order_has_a_session', o.id::text, jsonb_build_object('superseded_by', o.superseded_by)
+  from booking.orders o
+  where o.status = 'pending' and o.superseded_by is not null and o.stripe_session_id is null
+  union all
+  select 'successor_is_of_the_same_purchase', o.id::text, jsonb_build_object('superseded_by', o.superseded_by)
+  from booking.orders o join booking.orders n on n.id = o.superseded_by
+  where (n.user_id, n.product_id) <> (o.user_id, o.product_id)
+  union all
+  select 'checkout_key_leads_to_its_order', k.result_id::text, jsonb_build_object('expires_at', k.expires_at)
+  from booking.client_idempotency k
+  where k.scope = 'checkout' and not exists (select from booking.orders o where o.id = k.result_id and o.user_id = k.user_id)
+  union all
+  select 'order_command_names_its_session', c.id::text, jsonb_build_object('order_id', c.order_id, 'stripe_id', c.stripe_id)
+  from booking.stripe_commands c left join booking.orders o on o.id = c.order_id
+  where c.order_id is not null and (c.operation <> 'expire_checkout_session' or o.stripe_session_id is distinct from c.stripe_id)
 $$;
 
 revoke all on function booking.check_invariants() from public;

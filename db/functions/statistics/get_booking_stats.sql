@@ -1,9 +1,10 @@
--- The figures of the business in one row, exact at the moment of the call and at flat cost: sums over hours plus the
--- lines not folded yet. The window rounds outwards to UTC hours: bookings count by the hour they were created, money and
+-- The figures of the business in one row, exact at the moment of the call and at flat cost: sums over months, days and
+-- hours plus the lines not folded yet. The window rounds outwards to UTC hours: bookings count by the hour they were created, money and
 -- webhook events by the hour it happened. Slots, seats, failures and commands are the present state, whatever the window.
 --   confirmed: confirmed now; cancelled: without the expired; confirmation_rate: share (0 to 1) of the window's bookings
 --   that an expert or a payment ever confirmed; avg_confirmation_time: from creation to confirmation; captured_amounts,
 --   refunded_amounts: {"usd": minor units}; open_slots: in the future with a seat left; oldest_pending_command: its age.
+-- One plan for all windows: planning took longer than reading.
 -- Locks: none (where it may write it folds lines first when many wait: see roll_up_stats).
 -- Errors: PT400 invalid_request (DETAIL.field to).
 create or replace function booking.get_booking_stats(p_from timestamptz default null, p_to timestamptz default null)
@@ -30,6 +31,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -52,20 +54,54 @@ begin
     end if;
   end if;
 
-  with lines as (
-    select h.metric, h.hour, h.currency, h.quantity, h.amount from booking.stat_hours h
+  -- a window is read as hours at its ends, whole days next to them and whole months in between
+  with windows as (
+    select n.use, n.since, n.till from (values
+      ('asked', coalesce(v_from, '-infinity'), coalesce(v_to, 'infinity')),
+      ('ahead', v_hour + interval '1 hour', 'infinity'),
+      ('ever', '-infinity', 'infinity')) n (use, since, till)
+  ), whole_days as (
+    select w.use, w.since, w.till, a.since as day_since, greatest(date_trunc('day', w.till, 'UTC'), a.since) as day_till
+    from windows w
+    cross join lateral (
+      select least(date_trunc('day', w.since + interval '24 hours' - interval '1 microsecond', 'UTC'), w.till) as since) a
+  ), whole_months as materialized (
+    select d.use, d.since, d.till, d.day_since, d.day_till, b.since as month_since,
+      greatest(date_trunc('month', d.day_till, 'UTC'), b.since) as month_till
+    from whole_days d
+    cross join lateral (select date_trunc('month', d.day_since, 'UTC') as at) m
+    cross join lateral (
+      select least(case when m.at = d.day_since then m.at
+        else (m.at at time zone 'UTC' + interval '1 month') at time zone 'UTC' end, d.day_till) as since) b
+  ), lines as (
+    select m.use, l.metric, l.currency, l.quantity, l.amount
+    from whole_months m
+    cross join lateral (
+      select h.metric, h.currency, h.quantity, h.amount from booking.stat_hours h where h.hour >= m.since and h.hour < m.day_since
+      union all
+      select h.metric, h.currency, h.quantity, h.amount from booking.stat_hours h where h.hour >= m.day_till and h.hour < m.till
+      union all
+      select p.metric, p.currency, p.quantity, p.amount from booking.stat_periods p
+      where p.period = 'day' and p.begins_at >= m.day_since and p.begins_at < m.month_since
+      union all
+      select p.metric, p.currency, p.quantity, p.amount from booking.stat_periods p
+      where p.period = 'day' and p.begins_at >= m.month_till and p.begins_at < m.day_till
+      union all
+      select p.metric, p.currency, p.quantity, p.amount from booking.stat_periods p
+      where p.period = 'month' and p.begins_at >= m.month_since and p.begins_at < m.month_till
+    ) l
     union all
-    select d.metric, d.hour, d.currency, d.quantity, d.amount from booking.stat_deltas d
+    select w.use, d.metric, d.currency, d.quantity, d.amount
+    from booking.stat_deltas d join windows w on d.hour >= w.since and d.hour < w.till
   ), windowed as (
     select l.metric, l.currency, sum(l.quantity) as quantity, sum(l.amount) as amount
     from lines l
-    where l.metric not in ('slots', 'seats')
-      and (v_from is null or l.hour >= v_from) and (v_to is null or l.hour < v_to)
+    where l.use = 'asked' and l.metric not in ('slots', 'seats')
     group by l.metric, l.currency
   ), present as (
-    select coalesce(sum(l.quantity) filter (where l.metric = 'slots'), 0) as seats_total,
-      coalesce(sum(l.quantity) filter (where l.metric = 'seats'), 0) as seats_taken,
-      coalesce(sum(l.amount) filter (where l.hour > v_hour), 0) as open_later
+    select coalesce(sum(l.quantity) filter (where l.use = 'ever' and l.metric = 'slots'), 0) as seats_total,
+      coalesce(sum(l.quantity) filter (where l.use = 'ever' and l.metric = 'seats'), 0) as seats_taken,
+      coalesce(sum(l.amount) filter (where l.use = 'ahead'), 0) as open_later
     from lines l where l.metric in ('slots', 'seats')
   ), sums as (
     select
@@ -88,8 +124,7 @@ begin
     r.open_later
       -- the hour that has begun: look which of its slots are still ahead
       + (select count(*) from booking.slot_seats q
-         where q.is_open and q.starts_at > v_now and q.starts_at < v_hour + interval '1 hour'
-           and not exists (select from booking.slots c where c.id = q.slot_id and c.parts > 1))
+         where q.is_open and q.parts = 1 and q.starts_at > v_now and q.starts_at < v_hour + interval '1 hour')
       + (select count(*) from booking.slots c
          where c.parts > 1 and c.starts_at > v_now
            and exists (select from booking.slot_seats q where q.slot_id = c.id and q.is_open)),

@@ -5,11 +5,19 @@ returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_kind text;
+  v_subject text;
 begin
   perform booking.require_person('actor', p_actor);
   update booking.alerts a set resolved_at = booking.clock(), resolved_by = p_actor
-  where a.id = p_alert_id and a.resolved_at is null;
-  return found;
+  where a.id = p_alert_id and a.resolved_at is null
+  returning a.kind, a.subject into v_kind, v_subject;
+  if v_kind is null then
+    return false;
+  end if;
+  perform booking.audit('alert.resolved', p_alert_id::text, p_actor, jsonb_build_object('kind', v_kind, 'subject', v_subject));
+  return true;
 end
 $$;
 

@@ -3,18 +3,21 @@
 -- record; failed: the effect could not be applied, the error is on the event's row and Stripe should send it again.
 -- Deadlock, serialization, lock and statement timeouts are passed on, not recorded: the same delivery may succeed later.
 -- The one hot function with an exception block (a subtransaction), to record what failed. Call it under a statement_timeout.
--- Locks: event row -> (seat counter ->) booking -> payment -> outbox insert.
+-- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
+-- Locks: event row -> (seat counter ->) booking -> payment -> outbox insert. Of an order: event row -> orders
+-- ascending -> commands, outbox insert -> alerts.
 -- Errors: PT400 invalid_request (DETAIL.field id, type, data.object).
 create or replace function booking.process_webhook_event(p_event jsonb)
 returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_id text := p_event ->> 'id';
   v_type text := p_event ->> 'type';
   v_object jsonb := p_event #> '{data,object}';
-  v_is_known boolean;
+  v_is_ours boolean;
   v_status booking.webhook_status;
   v_is_repeat boolean := false;
   v_now timestamptz;
@@ -23,34 +26,42 @@ declare
   v_detail text;
   v_context text;
 begin
-  if v_id is null or length(v_id) not between 1 and 255 then
-    perform booking.refuse(400, 'invalid_request', '{"field": "id"}', 'An event has an id.');
-  end if;
-  if v_type is null or length(v_type) not between 1 and 255 then
-    perform booking.refuse(400, 'invalid_request', '{"field": "type"}', 'An event has a type.');
-  end if;
-  if v_object is null or jsonb_typeof(v_object) <> 'object' then
+  if v_id is null or length(v_id) not between 1 and 255 or v_type is null or length(v_type) not between 1 and 255
+    or v_object is null or jsonb_typeof(v_object) <> 'object'
+  then
+    if v_id is null or length(v_id) not between 1 and 255 then
+      perform booking.refuse(400, 'invalid_request', '{"field": "id"}', 'An event has an id.');
+    end if;
+    if v_type is null or length(v_type) not between 1 and 255 then
+      perform booking.refuse(400, 'invalid_request', '{"field": "type"}', 'An event has a type.');
+    end if;
     perform booking.refuse(400, 'invalid_request', '{"field": "data.object"}', 'An event carries an object.');
   end if;
 
   select w.status into v_status from booking.webhook_events w where w.stripe_event_id = v_id;
   if not found then
     perform from booking.webhook_events_archive a where a.stripe_event_id = v_id;
-    if found then
-      return 'duplicate';
+    v_is_repeat := found;
+  else
+    v_is_repeat := v_status <> 'failed';
+  end if;
+  if v_is_repeat then
+    if current_setting('synchronous_standby_names') <> '' then -- await_standby() asks too, but a call costs more than the rest
+      perform booking.await_standby();
     end if;
-  elsif v_status <> 'failed' then
     return 'duplicate';
   end if;
 
-  v_is_known := v_type in (
+  v_status := case when v_type in (
     'payment_intent.amount_capturable_updated', 'payment_intent.succeeded', 'payment_intent.processing',
     'payment_intent.requires_action', 'payment_intent.payment_failed', 'payment_intent.canceled',
     'charge.succeeded', 'charge.captured', 'charge.refunded', 'charge.expired',
     'refund.created', 'refund.updated', 'refund.failed',
-    'charge.dispute.created', 'charge.dispute.updated', 'charge.dispute.closed');
+    'charge.dispute.created', 'charge.dispute.updated', 'charge.dispute.closed',
+    'checkout.session.completed', 'checkout.session.expired',
+    'checkout.session.async_payment_succeeded', 'checkout.session.async_payment_failed')
+    then 'processed'::booking.webhook_status else 'ignored'::booking.webhook_status end;
   v_now := booking.clock();
-  v_status := (case when v_is_known then 'processed' else 'ignored' end)::booking.webhook_status;
   -- waits for a delivery of the same event that is still running
   insert into booking.webhook_events (stripe_event_id, event_type, status, payload, received_at, updated_at)
   values (v_id, v_type, v_status, p_event, v_now, v_now)
@@ -64,15 +75,22 @@ begin
     end if;
     v_is_repeat := true;
   end if;
-  if not v_is_known then
+  if v_status = 'ignored' then
     return 'ignored';
   end if;
 
+  -- an assignment: perform would run a query
+  v_context := set_config('booking.actor', 'stripe', true) || set_config('booking.request_id', v_id, true);
   begin
-    if not booking.apply_stripe_object(v_object, v_type,
-      coalesce(to_timestamp((p_event ->> 'created')::double precision), v_now), v_id)
-    then
-      v_status := 'ignored';
+    v_is_ours := v_type = 'payment_intent.amount_capturable_updated' and booking.apply_hold(v_object);
+    if not v_is_ours then
+      v_is_ours := case
+        when v_type like 'checkout.session.%' then booking.apply_checkout_session(v_object, v_type)
+        else booking.apply_stripe_object(v_object, v_type, coalesce(to_timestamp((p_event ->> 'created')::double precision), v_now), v_id)
+      end;
+      if not v_is_ours then
+        v_status := 'ignored';
+      end if;
     end if;
   exception
     when deadlock_detected or serialization_failure or lock_not_available or query_canceled or operator_intervention
@@ -90,12 +108,12 @@ begin
         error = case when v_status = 'failed' then jsonb_build_object('sqlstate', v_state, 'message', v_message,
           'detail', v_detail, 'context', v_context) end
     where w.stripe_event_id = v_id;
-  end if;
-  if v_status = 'failed' then
-    perform booking.raise_alert('webhook_failed', v_id, jsonb_build_object('type', v_type, 'message', v_message));
-  elsif v_is_repeat then
-    update booking.alerts a set resolved_at = booking.clock(), resolved_by = 'retry'
-    where a.kind = 'webhook_failed' and a.subject = v_id and a.resolved_at is null;
+    if v_status = 'failed' then
+      perform booking.raise_alert('webhook_failed', v_id, jsonb_build_object('type', v_type, 'message', v_message));
+    elsif v_is_repeat then
+      update booking.alerts a set resolved_at = booking.clock(), resolved_by = 'retry'
+      where a.kind = 'webhook_failed' and a.subject = v_id and a.resolved_at is null;
+    end if;
   end if;
   return v_status::text;
 end

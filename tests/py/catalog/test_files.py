@@ -56,11 +56,12 @@ def test_a_test_file_has_its_function() -> None:
     assert tested - known == set()
 
 
-def test_readiness_asks_for_a_table_of_the_newest_migration() -> None:
-    newest = max(p for p in (ROOT / "db/migrations").glob("[0-9]*.sql") if "rollback" not in p.name)
-    tables = re.findall(r"^create table (booking\.\w+)", newest.read_text(), re.MULTILINE)
+def test_readiness_asks_for_something_of_the_newest_migration_that_makes_a_table_or_type() -> None:
+    files = sorted(p for p in (ROOT / "db/migrations").glob("[0-9]*.sql") if "rollback" not in p.name)
+    creates = re.compile(r"^create (?:table|type|domain) (booking\.\w+)", re.MULTILINE)
+    made = [each for each in (creates.findall(p.read_text()) for p in files) if each][-1]
     asked = (ROOT / "db/functions/statistics/get_readiness.sql").read_text()
-    assert any(f"to_regclass('{table}')" in asked for table in tables)
+    assert any(f"to_regtype('{name}')" in asked for name in made)
 
 
 def test_the_cron_route_runs_what_the_procedure_runs() -> None:

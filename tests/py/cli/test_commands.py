@@ -238,6 +238,89 @@ def test_cleanup_takes_the_timeout_of_the_installation(
     )
 
 
+def test_retention_goes_on_until_nothing_is_left_and_says_what_it_did(
+    pgbooking: Pgbooking, db_url: str, connect: Connect
+) -> None:
+    pending_bookings(connect(), 3)
+    pgbooking("cleanup", url=db_url)
+    for days, event in ((40, "evt_1"), (10, "evt_2"), (1, "evt_3")):
+        connect().execute(
+            "insert into booking.webhook_events (stripe_event_id, event_type, status, payload, received_at)"
+            " values (%s, 'x', 'ignored', '{}', now() - make_interval(days => %s))",
+            (event, days),
+        )
+
+    first = pgbooking("retention", "--age", "0", "--batch", "2", "--json", url=db_url)
+    second = pgbooking("retention", url=db_url)
+
+    assert json.loads(first.stdout) == {
+        "webhook_events_archived": 2,
+        "webhook_events_deleted": 1,
+        "bookings_scrubbed": 3,
+    }
+    assert second.exit_code == 0
+    assert "bookings_scrubbed        0\n" in second.stdout
+    trail = json.loads(pgbooking("audit", "--json", url=db_url).stdout)
+    assert [(row["action"], row["detail"].get("count")) for row in trail if "retention" in row["action"]] == [
+        ("retention.webhook_events", None),
+        ("retention.bookings_scrubbed", 2),
+        ("retention.bookings_scrubbed", 1),
+    ]
+
+
+def test_the_audit_trail_is_a_table_or_json_and_can_be_narrowed(
+    pgbooking: Pgbooking, db_url: str, connect: Connect
+) -> None:
+    connect().execute("update booking.settings set booking_timeout = '20 minutes'")
+    connect().execute("select booking.audit('thing.done', 'a', 'ann')")
+
+    table = pgbooking("audit", url=db_url)
+    narrowed = pgbooking("audit", "--actor", "ann", "--from", "2026-01-01", "--json", url=db_url)
+
+    assert table.exit_code == 0
+    assert "settings.changed" in table.stdout
+    assert [row["subject"] for row in json.loads(narrowed.stdout)] == ["a"]
+    assert pgbooking("audit", "--to", "2026-01-01", "--json", url=db_url).stdout == "[]\n"
+
+
+def test_trace_shows_what_belongs_to_an_id_and_outbox_what_waits(
+    pgbooking: Pgbooking, db_url: str, connect: Connect
+) -> None:
+    waiting = [pgbooking("outbox", url=db_url).stdout, pgbooking("outbox", "--json", url=db_url).stdout]
+    order = (
+        connect()
+        .execute(
+            """with p as (select booking.create_product('course-1', 'A course', 4900, 'eur') as id),
+               o as (select c.order_id from p, booking.begin_checkout('ann', p.id, 'key-1', 'req-1') c)
+               select o.order_id::text as id from o"""
+        )
+        .fetchone()["id"]  # type: ignore[index]
+    )
+    connect().execute("select booking.finish_checkout(%s, 'req-1', 'cs_1', 'https://checkout.test')", [order])
+    connect().execute("select booking.queue_session_expiry(%s)", [order])
+
+    assert waiting == ["nothing waits\n", "[]\n"]
+    for thing in (order, "cs_1"):
+        assert [
+            row["kind"] for row in json.loads(pgbooking("trace", thing, "--json", url=db_url).stdout)
+        ] == [
+            "order",
+            "command",
+        ]
+    assert "expire_checkout_session" in pgbooking("trace", "cs_1", url=db_url).stdout
+    [command] = json.loads(pgbooking("outbox", "--json", url=db_url).stdout)
+    assert (command["order_id"], command["status"]) == (order, "pending")
+    assert "expire_checkout_session" in pgbooking("outbox", "--limit", "1", url=db_url).stdout
+
+
+def test_trace_of_what_nobody_knows_is_exit_code_1(pgbooking: Pgbooking, db_url: str) -> None:
+    answer = pgbooking("trace", "pi_unknown", url=db_url)
+
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr == "nothing is known of pi_unknown\n"
+    assert pgbooking("trace", "pi_unknown", "--json", url=db_url).stdout == "[]\n"
+
+
 def test_a_token_says_who_and_until_when(pgbooking: Pgbooking) -> None:
     answer = pgbooking(
         "token", "--sub", "alice", "--role", "expert", "--ttl", "60",
@@ -338,7 +421,6 @@ def test_cron_elsewhere_prints_what_to_run_there(pgbooking: Pgbooking, db_url: s
 
 
 @pytest.mark.pg15
-@pytest.mark.xdist_group("cron")
 def test_cron_is_installed_shown_and_removed(pgbooking: Pgbooking, cron_db_url: str) -> None:
     install = pgbooking("cron", "install", "--schedule", "*/5 * * * *", url=cron_db_url)
     status = pgbooking("cron", "status", url=cron_db_url)

@@ -16,7 +16,7 @@ from typing import IO
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MARK = "MARK_OF_TEST"
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds; a test that waits so long has failed."""
 
 

@@ -38,7 +38,7 @@ def paste(*lines: str, env: dict[str, str] | None = None) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     return done.stdout
 
@@ -102,7 +102,7 @@ def test_what_ends_is_started_again_at_the_same_address(place: Path) -> None:
             pid = next(pid for pid, line in marked(command.mark).items() if words in line)
             os.kill(pid, signal.SIGKILL)
             command.wait_for(f"{name} had ended and was started again", "err")
-        with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=120) as answer:
             assert json.load(answer)["status"] == "ready"
         assert variable("status", paste(lines["book it"])) == "pending"
         postmaster = place / "data" / "postgres" / "pg" / "postmaster.pid"

@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from glue import deploy, sessions
+from tests.pg.pooler import running_pooler
 
 Pooler = Callable[[str], str]
 
 
 @pytest.fixture
-def pooler(db_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pooler]:
+def pooler(db_url: str) -> Iterator[Pooler]:
     """pooler(mode) -> URL of db_url through a PgBouncer in that mode."""
-    parts = conninfo_to_dict(db_url)
-    account = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     with ExitStack() as stack:
-
-        def start(mode: str) -> str:
-            folder = Path("/tmp") / f"pgbooking-bouncer-{os.getpid()}-{mode}"
-            folder.mkdir()
-            stack.callback(_remove, folder)
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            conf = folder / "pgbouncer.ini"
-            conf.write_text(
-                f"[databases]\n* = host={parts['host']} port={parts['port']} user=postgres\n"
-                f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-                f"auth_type = any\npool_mode = {mode}\nuser = {account}\n"
-            )
-            process = subprocess.Popen(
-                ["/usr/sbin/pgbouncer", str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            url = f"postgresql://postgres@127.0.0.1:{port}/{parts['dbname']}"
-            while process.poll() is None:
-                try:
-                    psycopg.connect(url).close()
-                except psycopg.OperationalError:
-                    continue
-                return url
-            raise AssertionError("pgbouncer did not start")
-
-        yield start
-
-
-def _remove(folder: Path) -> None:
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+        yield lambda mode: stack.enter_context(running_pooler(db_url, mode))
 
 
 def test_a_transaction_pooler_is_refused(pooler: Pooler) -> None:

@@ -233,7 +233,16 @@ def test_it_respects_the_lock_of_yoyo(db_url: str) -> None:
 def test_timeouts_of_the_login_role_do_not_cut_it_short(empty_db_url: str) -> None:
     name = empty_db_url.rsplit("/", 1)[1]
     with psycopg.connect(empty_db_url, autocommit=True) as conn:
-        conn.execute(f"alter database {name} set statement_timeout = '1ms'".encode())
+        # one statement takes longer than it may
+        conn.execute(
+            "create function public.dawdle() returns event_trigger language plpgsql"
+            " as $$ begin perform pg_catalog.pg_sleep(2.5); end $$"
+        )
+        conn.execute(
+            "create event trigger dawdle on ddl_command_start when tag in ('CREATE SCHEMA')"
+            " execute function public.dawdle()"
+        )
+        conn.execute(f"alter database {name} set statement_timeout = '2s'".encode())
 
     deploy.migrate(empty_db_url)
 

@@ -48,16 +48,17 @@ def test_every_code_that_a_function_raises_is_in_the_list_of_errors() -> None:
     assert sorted(code for code in raised if f"`{code}`" not in listed) == []
 
 
-def test_every_alert_is_explained() -> None:
-    listed = (DOCS / "operations.md").read_text()
-    kinds = {kind for file in FUNCTIONS for kind in re.findall(r"raise_alert\('([a-z_]+)'", file.read_text())}
-    assert kinds
-    assert sorted(kind for kind in kinds if f"`{kind}`" not in listed) == []
-
-
 def test_the_events_to_subscribe_are_those_that_are_applied() -> None:
     source = (ROOT / "db/functions/webhooks/process_webhook_event.sql").read_text()
-    applied = set(re.findall(r"'((?:payment_intent|charge|refund)\.[a-z_.]+)'", source))
+    applied = set(re.findall(r"'((?:payment_intent|charge|refund|checkout)\.[a-z_.]+)'", source))
     block = re.search(r"exactly these events:\s+```\n(.*?)```", (DOCS / "operations.md").read_text(), re.S)
     assert block is not None
     assert set(block.group(1).split()) == applied
+
+
+def test_every_test_that_security_names_is_there_and_every_one_of_security_is_named() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    linked = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")}
+    assert {link for link in linked if not (ROOT / link).is_file()} == set()
+    tests = {str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "py" / "security").glob("test_*.py")}
+    assert tests <= linked

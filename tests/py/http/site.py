@@ -69,7 +69,7 @@ def as_server(db_url: str) -> str:
                 " exception when duplicate_object or unique_violation then null; end $$"
             ).format(sql.Identifier(SERVER_ROLE))
         )
-    return f"{db_url}?options=-crole%3D{SERVER_ROLE}"
+    return f"{db_url}{'&' if '?' in db_url else '?'}options=-crole%3D{SERVER_ROLE}"
 
 
 def token(
@@ -112,7 +112,7 @@ class Person:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
     ) -> requests.Response:
         sent = {"Authorization": self.authorization, **(headers or {})}
-        return requests.request(method, self.base + path, headers=sent, timeout=30, **more)
+        return requests.request(method, self.base + path, headers=sent, timeout=120, **more)
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,16 @@ class Site:
     def __init__(self, db_url: str, sandbox: SandboxProcess, **changes: Any) -> None:
         self.control: SandboxControl = sandbox.control
         self.db_url = db_url
-        self.settings = replace(Settings.from_env(base_env(as_server(db_url), sandbox.url)), **changes)
+        patient = {"invoice_generation_timeout": 120}  # a loaded machine starts processes slowly
+        env = base_env(as_server(db_url), sandbox.url)
+        self.settings = replace(Settings.from_env(env), **{**patient, **changes})
         self.sql: psycopg.Connection[Row] = psycopg.connect(db_url, autocommit=True, row_factory=dict_row)
         self.db = Database(
             self.settings.database_url,
             max_size=16,
             statement_timeout_ms=self.settings.statement_timeout_ms,
             lock_timeout_ms=self.settings.lock_timeout_ms,
-            acquire_timeout=0.5,
+            acquire_timeout=30,  # a loaded machine takes its time to connect
         )
         self.gateway = StripeGateway(
             STRIPE_KEY,
@@ -164,6 +166,7 @@ class Site:
             finally:
                 self.control.set_webhook(None)
                 self.control.reset()
+                self.services.invoices.close()
                 self.mirror.close()
                 self.gateway.close()
                 self.db.close()
@@ -216,7 +219,7 @@ class Site:
         """The customer's browser confirms, and the events arrive."""
         self.control.set_webhook(self.base + WEBHOOKS, WEBHOOK_SECRET)
         self.customer.v1.payment_intents.confirm(intent["paymentIntentId"], {"payment_method": method})
-        self.control.wait_idle(10)
+        self.control.wait_idle()
 
     def authorized(self, student: Person, offer: Offer | None = None) -> tuple[Row, Row]:
         """A booking whose money is held: (booking, intent)."""
@@ -246,7 +249,7 @@ class Site:
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         header = signature_header(body, secret, **options) if signature is None else signature
         headers = {"Content-Type": "application/json", "Stripe-Signature": header}
-        return requests.post(self.base + WEBHOOKS, data=body, headers=headers, timeout=30)
+        return requests.post(self.base + WEBHOOKS, data=body, headers=headers, timeout=120)
 
     # what is written
 
@@ -297,7 +300,7 @@ def refused(response: requests.Response, status: int, code: str) -> Row:
     return dict(body["error"]["details"])
 
 
-def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Asks again until it is true; fails after so many seconds."""
     give_up = time.monotonic() + seconds
     while not condition():

@@ -21,6 +21,8 @@ from glue.errors import ApiError
 from glue.settings import Settings
 from tests.py.http.site import JWT_SECRET, Site, base_env, refused, token
 
+pytestmark = pytest.mark.pg18  # tokens are the server's, whatever the database
+
 PATH = "/api/bookings"
 
 
@@ -267,3 +269,71 @@ def test_seen_keys_are_bounded(keys: Keys) -> None:
         assert auth.authenticate(signed(RSA, "RS256", f"k{number}")).user_id == "s"
     assert auth._keys is not None
     assert len(auth._keys._seen) <= 64
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tokens whose signature was computed."""
+    seen: list[str] = []
+    decode = jwt.decode
+
+    def counted(given: str, *arguments: Any, **named: Any) -> Any:
+        seen.append(given)
+        return decode(given, *arguments, **named)
+
+    monkeypatch.setattr("glue.auth.jwt.decode", counted)
+    return seen
+
+
+def test_a_signature_is_computed_once_and_a_tokens_times_are_looked_at_each_time(
+    decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth, now = authenticator(), time.time()
+    good = token("s", seconds=100, nbf=int(now) - 100)
+    for _ in range(3):
+        assert auth.authenticate(f"Bearer {good}").user_id == "s"
+    assert decoded == [good]
+    with pytest.raises(ApiError):
+        auth.authenticate(f"Bearer {good[:-1]}")
+    for moment in (now + 101, now - 102):
+        decoded.clear()
+        monkeypatch.setattr("glue.auth.time.time", lambda moment=moment: moment)
+        auth.authenticate(f"Bearer {good}")  # PyJWT has a clock of its own here
+        assert decoded == [good]
+
+
+def test_a_token_that_is_remembered_expires() -> None:
+    auth = authenticator()
+    short = token("s", seconds=1)
+    assert auth.authenticate(f"Bearer {short}").user_id == "s"
+    until = time.time() + 1.1
+    while time.time() < until:
+        time.sleep(0.05)
+    assert code_of(auth, f"Bearer {short}") == "token_expired"
+
+
+def test_a_remembered_token_falls_with_its_key(
+    keys: Keys, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.add("r", RSA.public_key(), "RS256")
+    auth, given = with_keys(keys), signed(RSA, "RS256", "r")
+    for _ in range(3):
+        assert auth.authenticate(given).user_id == "s"
+    assert len(decoded) == 1
+    monkeypatch.setattr("jwt.jwk_set_cache.JWKSetCache.get", lambda _: None)  # its time is over
+    keys.keys.clear()
+    keys.add("r", OTHER.public_key(), "RS256")
+    assert code_of(auth, given) == "invalid_token"
+    keys.keys.clear()
+    assert code_of(auth, given) == "invalid_token"
+
+
+def test_remembered_tokens_are_bounded(decoded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glue.auth.MOST_KEPT", 2)
+    auth = authenticator()
+    several = [f"Bearer {token(f's{number}')}" for number in range(3)]
+    large = f"Bearer {token('s', more='x' * 2048)}"
+    for given in (*several, several[2], several[1], several[0], large, large):
+        auth.authenticate(given)
+    assert [f"Bearer {each}" for each in decoded] == [*several, several[0], large, large]
+    assert len(auth._verified) == 2

@@ -10,17 +10,23 @@ import requests
 
 from tests.py.http.site import Person, Row, Site, refused
 
+pytestmark = pytest.mark.pg18  # what is refused before the database is asked
+
 CREATE = "/api/bookings/create"
 INTENT = "/api/payment/create-intent"
 CONFIRM = "/api/bookings/expert/confirm"
 CANCEL = "/api/bookings/cancel"
+ASK = "/api/refunds/request"
 SOME_ID = "0190c2d2-7b1e-7000-8000-000000000000"
+DECIDE = f"/api/admin/refunds/{SOME_ID}/decision"
 
 GOOD: dict[str, tuple[str, Row]] = {
     CREATE: ("student", {"slotId": SOME_ID}),
     INTENT: ("student", {"bookingId": SOME_ID}),
     CONFIRM: ("expert", {"bookingId": SOME_ID, "action": "confirm"}),
     CANCEL: ("student", {"bookingId": SOME_ID}),
+    ASK: ("student", {"bookingId": SOME_ID}),
+    DECIDE: ("admin", {"decision": "approve"}),
 }
 
 
@@ -72,6 +78,19 @@ def works_afterwards(site: Site) -> None:
         (CANCEL, {"reason": "x" * 1001}, "reason"),
         (CANCEL, {"reason": "a\0b"}, "reason"),
         (CANCEL, {"refundPercent": 100}, "refundPercent"),
+        (ASK, {"bookingId": "x"}, "bookingId"),
+        (ASK, {"amount": 0}, "amount"),
+        (ASK, {"amount": -1}, "amount"),
+        (ASK, {"amount": 1.5}, "amount"),
+        (ASK, {"amount": "1"}, "amount"),
+        (ASK, {"reason": "x" * 1001}, "reason"),
+        (ASK, {"reason": "a\0b"}, "reason"),
+        (ASK, {"studentId": "somebody else"}, "studentId"),
+        (DECIDE, {"decision": None}, "decision"),
+        (DECIDE, {"decision": "approve\0"}, "decision"),
+        (DECIDE, {"note": 7}, "note"),
+        (DECIDE, {"note": "x" * 1001}, "note"),
+        (DECIDE, {"amount": 5}, "amount"),
     ],
 )
 def test_a_wrong_field_is_named(site: Site, path: str, changes: Row, field: str) -> None:
@@ -116,7 +135,7 @@ def test_a_body_that_is_no_json_object_is_400(site: Site, path: str, body: bytes
 
 def post_raw(person: Person, path: str, body: bytes, kind: str = "application/json") -> requests.Response:
     headers = {"Authorization": person.authorization, "Content-Type": kind}
-    return requests.post(person.base + path, data=body, headers=headers, timeout=30)
+    return requests.post(person.base + path, data=body, headers=headers, timeout=120)
 
 
 @pytest.mark.parametrize("path", GOOD)
@@ -285,7 +304,7 @@ def test_an_unknown_address_is_404_and_a_wrong_method_405(site: Site) -> None:
     refused(student.get("/"), 404, "not_found")
     response = student.get(CANCEL + "/x/y")
     refused(response, 404, "not_found")
-    response = requests.delete(site.base + CANCEL, timeout=30)
+    response = requests.delete(site.base + CANCEL, timeout=120)
     refused(response, 405, "method_not_allowed")
     for path in (CREATE, CANCEL):
         response = student.get(path)
@@ -294,7 +313,7 @@ def test_an_unknown_address_is_404_and_a_wrong_method_405(site: Site) -> None:
 
 
 def test_a_doubled_slash_leads_to_the_address(site: Site) -> None:
-    response = requests.get(site.base + "/api//bookings", timeout=30, allow_redirects=False)
+    response = requests.get(site.base + "/api//bookings", timeout=120, allow_redirects=False)
     assert response.status_code == 308
     assert response.headers["Location"].endswith("/api/bookings")
     assert response.headers["X-Request-Id"]

@@ -40,6 +40,39 @@ def test_a_line_is_json_with_time_level_logger_and_extras() -> None:
     }  # fmt: skip
 
 
+def plain(message: str, *args: object, exc_info: Any = None, **extra: Any) -> str:
+    """What a record becomes with LOG_FORMAT=plain."""
+    record = logging.LogRecord("glue.test", logging.INFO, "file", 1, message, args, exc_info)
+    record.__dict__.update(extra)
+    return logs.formatter(replace(SETTINGS, log_format="PLAIN")).format(record)
+
+
+def test_a_plain_line_ends_with_the_message_and_what_it_does_not_show() -> None:
+    text = plain(
+        "[payment-service] idempotencyKey=%s user=%s", "k1", "anna", idempotency_key="k1", user="anna"
+    )
+    time, _, rest = text.partition(" ")
+    assert datetime.fromisoformat(time).utcoffset() == timedelta(0)
+    assert rest == "INFO [payment-service] idempotencyKey=k1 user=anna"
+    with structlog.contextvars.bound_contextvars(request_id="r-12345678"):
+        assert plain("request", status=200, ms=1.5).endswith(" INFO r-12345678 request status=200 ms=1.5")
+
+
+def test_nobody_writes_plain_lines_of_his_own() -> None:
+    text = plain("user=%s", "anna\nERROR all is lost\x1b[31m\u2028", product="a\rb")
+    assert text.endswith("user=anna\\nERROR all is lost\\x1b[31m\\u2028 product=a\\rb")
+    try:
+        raise RuntimeError("first\nsecond")
+    except RuntimeError:
+        assert "\n" not in plain("failed", exc_info=sys.exc_info())
+
+
+def test_a_plain_line_holds_no_secret() -> None:
+    assert plain("asked", key=STRIPE_KEY, text=f"with {WEBHOOK_SECRET}", cron_secret="x" * 9).endswith(
+        "asked key=[redacted] text=with [redacted] cron_secret=[redacted]"
+    )
+
+
 def test_the_request_id_is_on_every_line_of_a_request() -> None:
     with structlog.contextvars.bound_contextvars(request_id="r-12345678"):
         assert line()["request_id"] == "r-12345678"

@@ -49,8 +49,9 @@ def test_two_create_intents_at_once_make_one_payment_intent(
         # Stripe answers the second with 409 while the first holds the key
         second_answer = pool.submit(site.intent, student, booking)
         until(lambda: any(call["status"] == 409 for call in site.control.requests(method="POST")))
+        # and is asked again only after that: every quick try in between would be answered with 409, too
+        first_answer.add_done_callback(lambda _: released.set())
         site.control.release_barrier("first")
-        released.set()
         first, second = first_answer.result(), second_answer.result()
     assert first == second
     assert len(site.control.books()["payment_intents"]) == 1

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import requests
 import stripe
 
+from glue.front import PROBES
 from glue.sandbox.process import SandboxProcess
 from glue.serve import url
 from tests.py.http.site import (
@@ -33,6 +36,8 @@ from tests.py.http.site import (
     until,
 )
 
+pytestmark = pytest.mark.pg18  # processes and signals, whatever the database
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -42,18 +47,18 @@ def environment(env: dict[str, str]) -> dict[str, str]:
     return kept | env
 
 
-def command(*arguments: object) -> list[str]:
+def command(*arguments: object, before: str = "") -> list[str]:
     call = ", ".join(repr(argument) for argument in arguments)
-    return [sys.executable, "-c", f"from glue.serve import main; main({call})"]
+    return [sys.executable, "-c", f"{before}from glue.serve import main; main({call})"]
 
 
 @contextmanager
 def granian(
-    env: dict[str, str], *, workers: int = 1, threads: int = 4
+    env: dict[str, str], *, workers: int = 1, threads: int | None = 4, before: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server on a free port; (URL, process)."""
+    """A server on a free port; (URL, process). `before` is what it runs first."""
     process = subprocess.Popen(
-        command("127.0.0.1", 0, workers, threads),
+        command("127.0.0.1", 0, workers, threads, before=before),
         cwd=ROOT,
         env=environment(env),
         stdout=subprocess.PIPE,
@@ -66,13 +71,13 @@ def granian(
         line = process.stdout.readline()
         assert line.startswith("pgbooking serves http://"), line + process.stderr.read()
         base = line.split()[-1]
-        until(lambda: answers(base), 20)
+        until(lambda: answers(base))
         yield base, process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.communicate(timeout=40)
+            process.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -81,8 +86,8 @@ def granian(
 
 def answers(base: str) -> bool:
     try:
-        return requests.get(base + "/healthz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+        return requests.get(base + "/healthz", timeout=120).status_code == 200
+    except requests.RequestException:
         return False
 
 
@@ -124,12 +129,12 @@ def test_a_whole_job_leaves_no_secret_in_the_logs(
         site.control.set_keys()
         with pytest.raises(stripe.CardError):
             site.pay(site.intent(late, site.book(late)), "pm_card_chargeDeclined")
-        site.control.wait_idle(10)
-        requests.get(base + "/x?card=4242424242424242&token=" + student.authorization, timeout=30)
+        site.control.wait_idle()
+        requests.get(base + "/x?card=4242424242424242&token=" + student.authorization, timeout=120)
         site.nobody(f"Bearer {CRON_SECRET}x").post(CRON)
         assert site.nobody(f"Bearer {CRON_SECRET}").post(CRON).status_code == 200
         site.deliver({"id": "evt_1"}, signature="t=1,v1=00")
-        metrics = [requests.get(base + "/metrics", timeout=30).text for _ in range(2)]
+        metrics = [requests.get(base + "/metrics", timeout=120).text for _ in range(2)]
         assert all('route="/api/bookings/create",status="201"} 4.0' in text for text in metrics)
         told += [intent["clientSecret"], student.authorization.split()[1]]
     [file] = tmp_path.iterdir()
@@ -160,7 +165,7 @@ def test_a_body_of_ten_megabytes_is_413_and_the_next_request_works(
         headers = {"Authorization": student.authorization, "Content-Type": "application/json"}
         for path in ("/api/bookings/create", "/api/webhooks/stripe"):
             with site.unchanged():
-                answer = requests.post(base + path, data=body, headers=headers, timeout=30)
+                answer = requests.post(base + path, data=body, headers=headers, timeout=120)
                 refused(answer, 413, "payload_too_large")
 
         def endless() -> Iterator[bytes]:
@@ -169,10 +174,91 @@ def test_a_body_of_ten_megabytes_is_413_and_the_next_request_works(
 
         with site.unchanged():
             chunked = requests.post(
-                base + "/api/bookings/create", data=endless(), headers=headers, timeout=30
+                base + "/api/bookings/create", data=endless(), headers=headers, timeout=120
             )
             refused(chunked, 413, "payload_too_large")
         assert site.book(student)["status"] == "pending"
+
+        # a connection that cannot be used again says so: the next request on it would get no answer
+        with requests.Session() as session:
+            large = b"x" * 70_000
+            for _ in range(3):
+                told = session.post(base + "/api/bookings/create", data=large, headers=headers, timeout=30)
+                refused(told, 413, "payload_too_large")
+                assert told.headers["Connection"] == "close"
+                assert session.get(base + "/healthz", timeout=30).status_code == 200
+
+
+def begin(base: str, *lines: str, body: bytes = b"") -> socket.socket:
+    """A client that sends so much of a request, and then nothing."""
+    host, port = base.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), timeout=120)
+    client.sendall("\r\n".join(lines).encode() + b"\r\n" + (b"\r\n" + body if body else b""))
+    return client
+
+
+HEAD = ("POST /api/webhooks/stripe HTTP/1.1", "Host: shop", "Content-Type: application/json")
+SLOW: dict[str, dict[str, Any]] = {
+    "headers": {"lines": HEAD},
+    "body": {"lines": (*HEAD, "Content-Length: 1000"), "body": b"{"},
+    "chunks": {"lines": (*HEAD, "Transfer-Encoding: chunked"), "body": b"1\r\n{\r\n"},
+}
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_clients_that_send_slowly_hold_nobody_up(site: Site, sandbox: SandboxProcess, slow: str) -> None:
+    env = base_env(as_server(site.db_url), sandbox.url) | {"CLIENT_TIMEOUT_SECONDS": "60"}
+    with granian(env, threads=2) as (base, _), at(site, base):
+        clients = [begin(base, *SLOW[slow]["lines"], body=SLOW[slow].get("body", b"")) for _ in range(30)]
+        assert site.book(site.new_student())["status"] == "pending"
+        for client in clients:
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody has answered it, or sent it away
+                client.recv(1)
+            client.close()
+
+
+def test_clients_that_send_slowly_are_sent_away(site: Site, sandbox: SandboxProcess) -> None:
+    env = base_env(as_server(site.db_url), sandbox.url) | {"CLIENT_TIMEOUT_SECONDS": "1"}
+    with granian(env) as (base, _):
+        said = {}
+        for slow, sent in SLOW.items():
+            with (
+                begin(base, *sent["lines"], body=sent.get("body", b"")) as client,
+                client.makefile() as answer,
+            ):
+                said[slow] = answer.read()
+    assert said["headers"] == ""
+    for slow in ("body", "chunks"):
+        assert said[slow].startswith("HTTP/1.1 408 ")
+        assert '"code":"request_timeout"' in said[slow]
+
+
+def test_no_header_passes_for_what_the_proxy_says(site: Site, sandbox: SandboxProcess) -> None:
+    env = base_env(as_server(site.db_url), sandbox.url) | {
+        "STRIPE_WEBHOOK_IPS": "192.0.2.1", "TRUSTED_PROXIES": "1",
+    }  # fmt: skip
+    with granian(env) as (base, _), at(site, base):
+        spoof = "X_Forwarded_For: 192.0.2.1"
+        with begin(base, *HEAD, "X-Forwarded-For: 203.0.113.9", spoof, "Connection: close", "") as client:
+            assert client.recv(100).startswith(b"HTTP/1.1 403 ")
+
+
+def test_probes_are_answered_while_every_thread_waits_for_stripe(site: Site, sandbox: SandboxProcess) -> None:
+    offer = site.offer()
+    booking, _ = site.authorized(site.new_student(), offer)
+    with granian(base_env(as_server(site.db_url), sandbox.url), threads=1) as (base, _), at(site, base):
+        site.control.barrier("capture", when="before", path="/v1/payment_intents", method="POST")
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(
+                site.person(offer.expert, "expert").post,
+                "/api/bookings/expert/confirm",
+                {"bookingId": booking["bookingId"], "action": "confirm"},
+            )
+            site.control.wait_barrier("capture")
+            assert [requests.get(base + path, timeout=120).status_code for path in PROBES] == [200, 200, 404]
+            site.control.release_barrier("capture")
+            assert answer.result().json()["status"] == "confirmed"
 
 
 def test_sigterm_lets_the_request_in_hand_finish(site: Site, sandbox: SandboxProcess) -> None:
@@ -191,7 +277,7 @@ def test_sigterm_lets_the_request_in_hand_finish(site: Site, sandbox: SandboxPro
             until(lambda: not accepts(base))
             site.control.release_barrier("capture")
             assert answer.result().json()["status"] == "confirmed"
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     assert site.booking(booking)["payment_status"] == "captured"
 
 
@@ -211,7 +297,7 @@ def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[
         env=environment(env),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -235,3 +321,27 @@ def test_an_address_that_is_taken_stops_the_start_with_one_line() -> None:
 def test_the_url_of_an_ipv6_address_has_brackets() -> None:
     assert url("::1", 80) == "http://[::1]:80"
     assert url("127.0.0.1", 8000) == "http://127.0.0.1:8000"
+
+
+def test_a_pdf_is_made_under_the_server_and_its_child_ends_with_it(site: Site) -> None:
+    student, offer = site.new_student(), site.offer()
+    booking, _ = site.authorized(student, offer)
+    expert = site.person(offer.expert, "expert")
+    expert.post("/api/bookings/expert/confirm", {"bookingId": booking["bookingId"], "action": "confirm"})
+    site.control.wait_idle()
+    env = base_env(as_server(site.db_url), str(site.settings.stripe_api_base))
+    with granian(env | {"INVOICE_GENERATION_TIMEOUT": "120"}) as (base, process):
+        admin = {"Authorization": site.person("admin-1", "admin").authorization}
+        issued = requests.post(
+            f"{base}/api/admin/invoices/issue-missing", json={}, headers=admin, timeout=120
+        )
+        assert issued.json() == {"issued": 1, "missing": 0}
+        [found] = requests.get(f"{base}/api/invoices", headers=admin, timeout=120).json()["invoices"]
+        pdf = requests.get(f"{base}/api/invoices/{found['invoiceId']}.pdf", headers=admin, timeout=150)
+        assert pdf.status_code == 200
+        assert pdf.content.startswith(b"%PDF-")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+    _, alive = psutil.wait_procs(children, timeout=120)
+    assert alive == []

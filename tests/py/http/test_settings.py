@@ -56,6 +56,9 @@ def test_everything_can_be_set() -> None:
             "JWT_JWKS_URL": "https://id.example/keys/",
             "TRUSTED_PROXIES": "2",
             "LOG_LEVEL": "debug",
+            "LOG_FORMAT": "plain",
+            "CHECKOUT_SUCCESS_URL": "https://shop.example/thanks?id={CHECKOUT_SESSION_ID}",
+            "CHECKOUT_CANCEL_URL": "https://shop.example/cart/",
             "LOG_DIR": "/var/log/pgbooking",
             "METRICS_ENABLED": "true",
         }
@@ -66,6 +69,9 @@ def test_everything_can_be_set() -> None:
     assert settings.jwt_jwks_url == "https://id.example/keys"
     assert (settings.log_level, settings.log_dir) == ("DEBUG", Path("/var/log/pgbooking"))
     assert settings.metrics_enabled
+    assert settings.log_format == "PLAIN"
+    assert settings.checkout_success_url == "https://shop.example/thanks?id={CHECKOUT_SESSION_ID}"
+    assert settings.checkout_cancel_url == "https://shop.example/cart/"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +83,9 @@ def test_everything_can_be_set() -> None:
         ("MAX_CONCURRENT_PAYMENTS", "-1", "MAX_CONCURRENT_PAYMENTS must be a whole number"),
         ("TRUSTED_PROXIES", "11", "TRUSTED_PROXIES must be a whole number from 0 to 10"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be one of JSON, PLAIN"),
+        ("CHECKOUT_SUCCESS_URL", "/thanks", "CHECKOUT_SUCCESS_URL must be an http(s) URL"),
+        ("CHECKOUT_CANCEL_URL", "shop.example", "CHECKOUT_CANCEL_URL must be an http(s) URL"),
         ("METRICS_ENABLED", "maybe", "METRICS_ENABLED must be true or false"),
         ("STRIPE_WEBHOOK_IPS", "stripe.com", "STRIPE_WEBHOOK_IPS must hold addresses"),
         ("STRIPE_API_BASE", "localhost:12111", "STRIPE_API_BASE must be an http(s) URL"),
@@ -86,11 +95,18 @@ def test_everything_can_be_set() -> None:
         ("STRIPE_PUBLISHABLE_KEY", "sk_test_1", "STRIPE_PUBLISHABLE_KEY must begin with pk_"),
         ("STRIPE_PUBLISHABLE_KEY", "pk_live_1", "must both be live keys or both test keys"),
         ("STRIPE_SECRET_KEY", "sk_live_1", "STRIPE_API_BASE must be https with a live STRIPE_SECRET_KEY"),
+        ("JWT_SECRET", "x" * 31, "JWT_SECRET must have at least 32 bytes"),
+        ("CRON_SECRET", "x" * 15, "CRON_SECRET must have at least 16 characters"),
         ("DATABASE_URL", "mysql://x", "DATABASE_URL must be a PostgreSQL connection string"),
     ],
 )
 def test_what_cannot_be_right_is_named(name: str, value: str, said: str) -> None:
     assert said in complaint({name: value})
+
+
+def test_secrets_of_the_least_length_are_taken() -> None:
+    settings = Settings.from_env(ENV | {"JWT_SECRET": "\xe9" * 16, "CRON_SECRET": "x" * 16})
+    assert (settings.jwt_secret, settings.cron_secret) == ("\xe9" * 16, "x" * 16)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/keys", "http://[::1]:9/keys", "http://localhost/keys"])

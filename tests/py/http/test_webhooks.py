@@ -57,7 +57,7 @@ def test_a_bad_signature_is_400_and_nothing_is_written(lasting_site: Site, signa
 
 def test_an_unsigned_webhook_is_400_and_nothing_is_written(site: Site) -> None:
     with site.unchanged():
-        response = requests.post(site.base + WEBHOOKS, data=BODY, timeout=30)
+        response = requests.post(site.base + WEBHOOKS, data=BODY, timeout=120)
         refused(response, 400, "invalid_signature")
 
 
@@ -189,7 +189,7 @@ def test_the_address_is_taken_from_as_many_proxies_as_are_trusted(
 
     def deliver(site: Site, forwarded: str) -> requests.Response:
         headers = {"Stripe-Signature": signed(body), "X-Forwarded-For": forwarded}
-        return requests.post(site.base + WEBHOOKS, data=body, headers=headers, timeout=30)
+        return requests.post(site.base + WEBHOOKS, data=body, headers=headers, timeout=120)
 
     with Site(db_url, sandbox, stripe_webhook_networks=networks).open() as direct:
         refused(deliver(direct, "3.18.12.63"), 403, "forbidden")

@@ -35,7 +35,7 @@ def overdue_bookings(conn: Connection, n: int) -> None:
         " now() + interval '3 days', now() + interval '4 days', 16)"
     )
     conn.execute("set session_replication_role = replica")
-    conn.execute("update booking.slot_seats set capacity = %(n)s, taken = %(n)s", {"n": n})
+    conn.execute("update booking.slot_seats set capacity = %(n)s, taken = %(n)s, is_open = false", {"n": n})
     conn.execute("update booking.slots set capacity = %(n)s", {"n": n})
     conn.execute(OVERDUE, {"n": n})
     conn.execute("delete from booking.stat_deltas")
@@ -147,6 +147,8 @@ def test_what_was_done_before_a_kill_stays(connect: Connect) -> None:
         "cleanup_old_webhook_events",
         "archive_old_bookings",
         "clean_expired_idempotency_keys",
+        "clean_expired_locks",
+        "expire_lost_orders",
         "roll_up_stats",
     ],
 )

@@ -11,6 +11,8 @@ import pytest
 from glue.stripe_gateway import StripeGateway
 from tests.py.mirror.world import KEY, PRICE, Booking, World
 
+pytestmark = pytest.mark.pg18  # what Stripe's faults do to the caller, whatever the database
+
 APPLIED = ("apply_then_drop", "apply_then_500", "apply_then_timeout")
 FAULTS = ("drop", "409", "429", "503", "500_before_unsaved", "500_before_saved", "timeout", *APPLIED)
 COMMANDS = ("capture", "cancel", "refund")

@@ -283,6 +283,14 @@ class TestOlderThanADay:
         here.drain(here.new_mirror(young))
         assert here.effects(REFUND) == 2
 
+    def test_so_is_one_that_a_restored_database_takes_for_never_sent(self, here: World) -> None:
+        command = self.lost_refund(here)
+        here.sql.execute("update booking.stripe_commands set attempts = 0, last_error = null")
+        here.drain()
+        assert here.effects(REFUND) == 1
+        assert here.command(command)["outcome"] == "applied"
+        here.assert_books_equal()
+
     def test_a_command_without_effect_is_sent_and_has_one(self, here: World) -> None:
         booking = here.captured(hours=10)
         command = here.cancel(booking)

@@ -41,7 +41,7 @@ class Heard(logging.Handler):
 
     def wait_for(self, message: str) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: message in self.messages, 30), self.messages
+            assert self._changed.wait_for(lambda: message in self.messages, 120), self.messages
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ class TestOutbox:
         here.assert_books_equal()
 
     def test_a_database_that_goes_away_is_said_once_and_waited_for(self, here: World, heard: Heard) -> None:
-        db = here.new_db(acquire_timeout=0.2)
+        db = here.new_db(acquire_timeout=2)  # a loaded machine needs more than moments to connect
         patient = Worker(db, here.new_mirror(db=db), poll=0.01, min_age=0)
         with in_thread(patient.run):
             with here.away() as back:
@@ -209,10 +209,10 @@ class TestProcess:
     def test_a_signal_lets_the_command_in_hand_finish(self, here: World, number: signal.Signals) -> None:
         command = self.at_the_barrier(here, "before")
         with self.started(here) as process:
-            here.control.wait_barrier("capture", timeout=30)
+            here.control.wait_barrier("capture", timeout=120)
             process.send_signal(number)
             here.control.release_barrier("capture")
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         assert here.command(command)["status"] == "done"
         assert here.effects(CAPTURE) == 1
 
@@ -222,7 +222,7 @@ class TestProcess:
     ) -> None:
         command = self.at_the_barrier(here, when)
         with self.started(here) as process:
-            here.control.wait_barrier("capture", timeout=30)
+            here.control.wait_barrier("capture", timeout=120)
             process.kill()
             process.wait()
         here.control.release_barrier("capture")
@@ -250,12 +250,12 @@ class TestProcess:
         here.sql.execute("update booking.bookings set created_at = created_at - interval '1 hour'")
         command = self.at_the_barrier(here, "before")
         with self.started(here, DATABASE_URL=login) as process:
-            here.control.wait_barrier("capture", timeout=30)
+            here.control.wait_barrier("capture", timeout=120)
             here.control.release_barrier("capture")
             wait_until(here.sql, ALL_DONE)
             wait_until(here.sql, "select from booking.bookings where status = 'cancelled'")
             process.terminate()
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
         assert here.booking(booking)["cancellation_reason"] == "expired"
         assert here.command(command)["outcome"] == "applied"
 

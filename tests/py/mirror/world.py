@@ -97,9 +97,11 @@ class World:
         self.gateways.append(gateway)
         return gateway
 
-    def new_db(self, **options: Any) -> Database:
+    def new_db(self, url: str = "", **options: Any) -> Database:
         """A pool of the application's role."""
-        db = Database(self.url + "?options=-crole%3Dbooking_app", **{"max_size": 20, **options})
+        url = url or self.url
+        url = f"{url}{'&' if '?' in url else '?'}options=-crole%3Dbooking_app"
+        db = Database(url, **{"max_size": 20, **options})
         self.dbs.append(db)
         return db
 
@@ -315,7 +317,7 @@ def world(url: str, sandbox: SandboxProcess) -> Iterator[World]:
 
 def wait_until(connection: psycopg.Connection[Row], query: Any) -> None:
     """Ask the database until it has a row to show; between the questions time passes in the server."""
-    for _ in range(4000):
+    for _ in range(20_000):
         if connection.execute(query).fetchone() is not None:
             return
         connection.execute("select pg_sleep(0.005)")

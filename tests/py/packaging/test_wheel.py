@@ -14,8 +14,8 @@ import pytest
 
 from tests.py.deploy.tools import DB, REPOSITORY, run, yoyo
 
-# One environment for all, and once is enough: nothing here depends on the server's version.
-pytestmark = [pytest.mark.pg18, pytest.mark.xdist_group("packaging")]
+# Once is enough: nothing here depends on the server's version.
+pytestmark = pytest.mark.pg18
 
 Installed = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -276,7 +276,7 @@ CLEANUP = "select booking.cleanup_expired_bookings(p_timeout => '30 minutes') as
 
 
 def results(running: Iterable[Future[Outcome]]) -> list[Outcome]:
-    return [each.result(timeout=60) for each in running]
+    return [each.result(timeout=120) for each in running]
 
 
 def mutate(connection: psycopg.Connection[Any], file: str, old: str, new: str) -> None:

@@ -24,7 +24,14 @@ ROWS: Mapping[str, str] = {
     "booking": "from booking.bookings where id = %(booking)s",
     "payment": "from booking.payments where id = %(payment)s",
     "command": "from booking.stripe_commands where stripe_id = %(intent)s and status <> 'done'",
+    "request": "from booking.refund_requests where id = %(request)s",
     "alert": "from booking.alerts where subject = %(alert)s",
+    "series": "from booking.invoice_series where series = 'INV'",
+    "notes": "from booking.invoice_series where series = 'CN'",
+    "lock": "from booking.concurrency_locks where user_id = %(user)s",
+    "older": "from booking.orders where id = %(older)s",
+    "order": "from booking.orders where id = %(order)s",
+    "ending": "from booking.stripe_commands where order_id = %(older)s",
 }
 """What a lock is on. An insert of a new row takes part as well, but there is nothing to hold from outside."""
 
@@ -64,6 +71,31 @@ FAIL = "select booking.fail_stripe_command(%(command)s, 'me', %(error)s, false)"
 REVIVE = "select booking.retry_stripe_command(p_command_id => %(command)s, p_actor => 'ann')"
 REPEAT = "select booking.retry_failed_webhooks()"
 CLAIM = "select * from booking.claim_stripe_commands(p_worker => 'me')"
+ASK = (
+    "select booking.request_refund(p_student_id => %(student)s, p_booking_id => %(booking)s, p_amount => 100)"
+)
+DECIDE_REQUEST = (
+    "select * from booking.decide_refund_request(p_admin_id => 'admin', p_request_id => %(request)s,"
+    " p_decision => %(decision)s)"
+)
+ISSUE = "select * from booking.issue_invoice(p_payment_id => %(payment)s)"
+
+BUY = (
+    "select * from booking.begin_checkout(p_user_id => %(user)s, p_product_id => %(product)s,"
+    " p_idempotency_key => 'my key', p_request_id => 'me')"
+)
+BOUGHT = "select * from booking.finish_checkout(%(order)s, 'me', %(session)s, 'https://checkout.test')"
+NOT_BOUGHT = "select booking.abort_checkout(%(order)s, 'me', 'refused: too late')"
+BY_ORDER = "Of an order: orders ascending -> command"
+
+PREPARE_CLASS = (
+    "select * from booking.prepare_class_payment(p_user_id => %(student)s, p_class_id => %(slot)s,"
+    " p_idempotency_key => 'my key')"
+)
+CONFIRM_CLASS = (
+    "select * from booking.confirm_class_booking(p_user_id => %(student)s, p_class_id => %(slot)s,"
+    " p_intent => %(paid)s)"
+)
 
 OF_EVENTS = "event row -> (seat counter ->) booking -> payment -> outbox insert."
 OF_ANSWERS = "(seat counter ->) booking -> payment -> command."
@@ -148,7 +180,7 @@ FUNCTIONS = [
     ),
     Function(
         "webhooks/retry_failed_webhooks",
-        "one event after the other, each with its seat counter -> booking -> payment, skipping locked ones"
+        "one event after the other, each with its seat counters -> booking -> payment, skipping locked ones"
         " -> as process_webhook_event.",
         "confirmed",
         REPEAT,
@@ -206,13 +238,205 @@ FUNCTIONS = [
     ),
     Function(
         "payments/claim_stripe_commands",
-        "the commands, skipping locked ones -> alert.",
+        "of each dead one booking -> payment -> command, skipping locked ones -> outbox insert -> alert;"
+        " then the commands, skipping locked ones.",
         "lapsed capture",
         CLAIM,
-        ("command", "alert"),
-        skips=frozenset({"command"}),
-        never=("seat", "booking", "payment"),
+        ("booking", "payment", "command", "alert"),
+        skips=frozenset({"booking", "payment", "command"}),
+        never=("seat",),
         more={"alert_kind": "command_dead"},
+    ),
+    Function(
+        "webhooks/process_webhook_event",
+        OF_EVENTS,
+        "invoiced",
+        PROCESS,
+        ("event", "booking", "payment", "notes"),
+        never=("seat", "expert", "series"),
+        situation="refunded",
+        more={"refund": True},
+    ),
+    Function(
+        "payments/prepare_class_payment",
+        "advisory lock on student and class -> idempotency key -> one seat counter -> booking -> payment.",
+        "free class",
+        PREPARE_CLASS,
+        ("key", "seat"),
+        never=("expert",),
+    ),
+    Function(
+        "payments/prepare_class_payment",
+        "advisory lock on student and class -> idempotency key -> one seat counter -> booking -> payment.",
+        "instant",
+        PREPARE_CLASS,
+        ("booking", "payment"),
+        never=("seat", "expert"),
+        situation="again",
+    ),
+    Function(
+        "payments/confirm_class_booking",
+        "(seat counter ->) booking -> payment -> outbox insert.",
+        "instant",
+        CONFIRM_CLASS,
+        ("booking", "payment"),
+        never=("seat", "expert"),
+    ),
+    Function(
+        "payments/confirm_class_booking",
+        "(seat counter ->) booking -> payment -> outbox insert.",
+        "lapsed hold",
+        CONFIRM_CLASS,
+        ("seat", "booking", "payment", "command"),
+        never=("expert",),
+        situation="lapsed",
+    ),
+    Function(
+        "webhooks/process_webhook_event",
+        OF_EVENTS,
+        "lapsed hold",
+        PROCESS,
+        ("event", "seat", "booking", "payment", "command"),
+        never=("expert",),
+        situation="lapsed",
+        more={"kind": "captured"},
+    ),
+    Function(
+        "webhooks/retry_failed_webhooks",
+        "one event after the other, each with its seat counters -> booking -> payment, skipping locked ones"
+        " -> as process_webhook_event.",
+        "lapsed hold",
+        REPEAT,
+        ("event", "seat", "booking", "payment", "command"),
+        skips=frozenset({"event", "seat", "booking", "payment"}),
+        role="booking_cron",
+        situation="lapsed",
+        more={"kind": "captured"},
+    ),
+    Function(
+        "payments/fail_stripe_command",
+        OF_FAILURES,
+        "lapsed hold claimed",
+        FAIL,
+        ("seat", "booking", "payment", "command"),
+        never=("expert",),
+        situation="paid",
+        more={
+            "error": {"code": "payment_intent_unexpected_state", "http_status": 400},
+            "status": "succeeded",
+        },
+    ),
+    Function(
+        "checkout/begin_checkout",
+        "idempotency key -> lock's row -> orders of this user and product, ascending -> outbox insert.",
+        "order lapsed",
+        BUY,
+        ("key", "lock", "order"),
+        never=("seat", "booking", "payment", "expert"),
+    ),
+    Function(
+        "checkout/finish_checkout",
+        "lock's row -> order -> outbox insert.",
+        "order begun",
+        BOUGHT,
+        ("lock", "order"),
+        never=("key", "older"),
+    ),
+    Function(
+        "checkout/abort_checkout",
+        "lock's row -> order.",
+        "order begun",
+        NOT_BOUGHT,
+        ("lock", "order"),
+        never=("key", "older"),
+    ),
+    Function(
+        "webhooks/process_webhook_event",
+        OF_EVENTS + " Of an order: event row -> orders ascending -> commands, outbox insert -> alerts.",
+        "order superseded",
+        PROCESS,
+        ("event", "older", "order", "ending"),
+        never=("seat", "booking", "payment", "expert", "key", "lock"),
+        situation="paid",
+    ),
+    Function(
+        "webhooks/retry_failed_webhooks",
+        "one event after the other, each with its seat counters -> booking -> payment, skipping locked ones"
+        " -> as process_webhook_event. Of an order: with its orders, skipping locked ones",
+        "order superseded",
+        REPEAT,
+        ("event", "older", "order", "ending"),
+        skips=frozenset({"event", "older", "order"}),
+        role="booking_cron",
+        situation="paid",
+    ),
+    Function(
+        "payments/complete_stripe_command",
+        f"{OF_ANSWERS} {BY_ORDER}.",
+        "order claimed",
+        COMPLETE,
+        ("older", "order", "ending"),
+        never=("seat", "booking", "payment"),
+        situation="expired",
+    ),
+    Function(
+        "payments/fail_stripe_command",
+        f"{OF_FAILURES} {BY_ORDER} -> alert.",
+        "order claimed",
+        FAIL,
+        ("older", "order", "ending", "alert"),
+        never=("seat", "booking", "payment"),
+        situation="unknown session",
+        more={"alert_kind": "command_dead"},
+    ),
+    Function(
+        "payments/retry_stripe_command",
+        f"booking -> payment -> command -> alert. {BY_ORDER} -> alert.",
+        "order dead",
+        REVIVE,
+        ("older", "order", "ending", "alert"),
+        never=("seat", "booking", "payment"),
+        role="booking_dba",
+        situation="of an order",
+    ),
+    Function(
+        "invoices/issue_invoice",
+        "payment -> invoice series.",
+        "captured",
+        ISSUE,
+        ("payment", "series"),
+        never=("seat", "booking", "expert", "notes"),
+    ),
+    Function(
+        "invoices/issue_missing_invoices",
+        "payments ascending, skipping locked ones -> invoice series.",
+        "captured",
+        "select booking.issue_missing_invoices()",
+        ("payment", "series"),
+        skips=frozenset({"payment"}),
+        never=("seat", "booking", "expert", "notes"),
+        role="booking_cron",
+    ),
+    Function(
+        "refunds/request_refund",
+        "booking -> payment.",
+        "captured",
+        ASK,
+        ("booking", "payment"),
+        never=("seat", "expert"),
+    ),
+    *(
+        Function(
+            "refunds/decide_refund_request",
+            "booking -> payment -> request -> outbox insert -> alert.",
+            "asked",
+            DECIDE_REQUEST,
+            ("booking", "payment", "request", "alert"),
+            never=("seat", "expert"),
+            situation=decision,
+            more={"decision": decision, "alert_kind": "refund_request_returned"},
+        )
+        for decision in ("approve", "reject")
     ),
     Function(
         "maintenance/cleanup_expired_bookings",
@@ -238,15 +462,28 @@ FUNCTIONS = [
     ),
 ]
 ELSEWHERE = {
+    "checkout/create_product": "rows of its own only",
+    "reconciliation/finish_reconciliation": "a run, which nothing else locks, and its alert",
     "statistics/roll_up_stats": "an advisory lock, then rows that nobody else locks",
+    "maintenance/archive_old_bookings": "refund requests, which nobody locks without their booking",
 }
 """Functions of more than one lock that are not in the table, and why."""
 
 
 def make(arena: Arena, function: Function) -> Row:
     """A booking in the function's situation: the parameters of its call and of its locks."""
-    start = {"free": "unpaid", "miscounted": "unpaid"}.get(function.start, function.start)
-    case = begin(arena, "confirmed" if "capture" in start else start)
+    if function.start.startswith("order "):
+        return make_order(arena, function)
+    start = {
+        "free": "unpaid",
+        "free class": "unpaid",
+        "miscounted": "unpaid",
+        "invoiced": "captured",
+        "asked": "captured",
+        "lapsed hold": "instant",
+        "lapsed hold claimed": "instant",
+    }.get(function.start, function.start)
+    case = begin(arena, "confirmed" if start.endswith(" capture") else start)
     made: Row = {
         "booking": case.booking,
         "slot": case.slot,
@@ -260,28 +497,53 @@ def make(arena: Arena, function: Function) -> Row:
         "command": arena.value("select test.open_command(%(b)s)", {"b": case.booking}),
         **function.more,
     }
-    if function.start == "free":
-        made["slot"], made["student"] = arena.slot(), new_name("student")
+    if function.start in ("free", "free class"):
+        is_class = function.start == "free class"
+        made["slot"] = arena.slot(confirmation="instant" if is_class else "expert")
+        made["student"], made["scope"] = new_name("student"), "class" if is_class else "booking"
         # a key that has expired: it is taken over, so its row is what one waits for
         arena.run(
             "insert into booking.client_idempotency"
-            " values ('booking', %(student)s, 'my key', '', gen_random_uuid(), now() - interval '1 hour')",
+            " values (%(scope)s, %(student)s, 'my key', '', gen_random_uuid(), now() - interval '1 hour')",
             made,
         )
+    if start == "instant":
+        record = "select from booking.record_payment_intent(%(payment)s, %(intent)s)"
+        arena.run(record, made)
+        made["paid"] = Jsonb(arena.value("select test.paid_intent(%(booking)s)", made))
+    if function.start.startswith("lapsed hold"):
+        arena.run("select test.lapse(%(booking)s)", made)
+        made["command"] = arena.value("select test.open_command(%(booking)s)", made)
+    if function.start == "lapsed hold claimed":
+        arena.run("select from booking.claim_stripe_command(%(command)s, 'me')", made)
     if function.start == "miscounted":
         made["slot"] = arena.slot()
         made["alert"] = str(made["slot"])
         arena.run("update booking.slot_seats set taken = 1 where slot_id = %(slot)s", made)
-    if "capture" in function.start:
+    if function.start == "asked":
+        made["request"] = arena.value("select test.ask(%(booking)s, 100)", made)
+        made["alert"] = str(made["request"])
+    if function.start.endswith(" capture"):
         claim_for(arena, function.start, made)
-    if "kind" in function.more:
-        kind, status = EVENTS[str(function.more["kind"])]
+    arena.run(
+        "insert into booking.invoice_series (series, year)"
+        " select s, extract(year from now() at time zone 'UTC')"
+        " from unnest(array['INV', 'CN']) s on conflict do nothing"
+    )
+    if function.start == "invoiced":
+        arena.run("select test.issue(%(booking)s)", made)
+    if "kind" in function.more or "refund" in function.more:
+        if "refund" in function.more:
+            kind, of = "refund.updated", arena.value("select test.refund(%(booking)s, 100)", made)
+        else:
+            kind, status = EVENTS[str(function.more["kind"])]
+            of = intent(arena, made, status)
         sent = {
             "id": made["event_id"],
             "object": "event",
             "type": kind,
             "created": 1_800_000_000,
-            "data": {"object": intent(arena, made, status)},
+            "data": {"object": of},
         }
         made["event"] = Jsonb(sent)
         # it failed before: its row is there to be waited for
@@ -299,6 +561,68 @@ def make(arena: Arena, function: Function) -> Row:
         made["error"] = Jsonb(error)
     if "alert_kind" in function.more:
         arena.value("select booking.raise_alert(%(alert_kind)s, %(alert)s)", made)
+    return made
+
+
+def make_order(arena: Arena, function: Function) -> Row:
+    """An order that superseded an older one, and a booking that has nothing to do with it."""
+    case = begin(arena, "confirmed")
+    user, product = new_name("user"), arena.value("select test.make_product()")
+    made: Row = {
+        "booking": case.booking,
+        "slot": case.slot,
+        "expert": case.expert,
+        "payment": case.payment,
+        "intent": case.intent,
+        "student": user,
+        "user": user,
+        "product": product,
+        "event_id": new_name("evt"),
+    }
+    made["older"] = arena.value("select test.open_order(%(user)s, %(product)s)", made)
+    # orders are locked by id, and ids of the same millisecond are in no order
+    arena.value("select pg_sleep(0.001)")
+    begun = "test.begin_order(%(user)s, %(product)s, 'my key', 'me')"
+    if function.start == "order begun":
+        made["order"] = arena.value(f"select {begun}", made)
+    else:
+        made["order"] = arena.value(f"select test.finish_order({begun}, 'me')", made)
+    made["session"] = new_name("cs")
+    made["command"] = arena.value("select id from booking.stripe_commands where order_id = %(older)s", made)
+    made["alert"] = str(made["command"])
+    match function.start:
+        case "order lapsed":
+            arena.run(
+                "update booking.client_idempotency set expires_at = now() where user_id = %(user)s;", made
+            )
+            arena.run(
+                "insert into booking.concurrency_locks"
+                " values (booking.checkout_lock_key(%(user)s, %(product)s), %(user)s, %(product)s, 'dead',"
+                " now() - interval '1 min', now() - interval '50 s')",
+                made,
+            )
+        case "order claimed":
+            arena.run("select from booking.claim_stripe_command(%(command)s, 'me')", made)
+        case "order dead":
+            claim_for(arena, "dead capture", made)
+    seen = "select test.checkout_session(%(older)s, %(status)s)"
+    made["answer"] = Jsonb(arena.value(seen, {**made, "status": "expired"}))
+    made["error"] = Jsonb({"type": "api_error", "http_status": 400})
+    if "alert_kind" in function.more:
+        arena.value("select booking.raise_alert('command_dead', %(alert)s)", made)
+    if function.start == "order superseded":
+        sent = {
+            "id": made["event_id"],
+            "object": "event",
+            "type": "checkout.session.completed",
+            "data": {"object": arena.value(seen, {**made, "status": "complete"})},
+        }
+        made["event"] = Jsonb(sent)
+        arena.run(
+            "insert into booking.webhook_events (stripe_event_id, event_type, status, payload)"
+            " values (%(event_id)s, 'checkout.session.completed', 'failed', %(event)s)",
+            made,
+        )
     return made
 
 
@@ -346,6 +670,7 @@ def clean_up(arena: Arena, made: Row) -> None:
         " lease_until = null where stripe_id = %(intent)s and status <> 'done'",
         made,
     )
+    arena.run("delete from booking.concurrency_locks")
 
 
 STEPS = [(function, number) for function in FUNCTIONS for number in range(len(function.order))]
@@ -365,14 +690,14 @@ def test_a_function_waits_for_a_lock_with_all_earlier_and_no_later_ones(
     session.conn.execute("begin")
     running = session.start(function.call, made)
     if lock in function.skips:
-        assert running.result(timeout=30).code == "ok"
+        assert running.result(timeout=120).code == "ok"
         assert arena.blocked_by(session) == set()
     else:
         arena.wait_blocked(session, gate, running)
         held = {each: not is_free(probe, each, made) for each in function.order if each != lock}
         assert held == {each: function.order.index(each) < number for each in held}
     gate.rollback()
-    assert running.result(timeout=30).code == "ok"
+    assert running.result(timeout=120).code == "ok"
     session.rollback()
     clean_up(arena, made)
 
@@ -387,7 +712,7 @@ def test_a_function_holds_its_locks_to_the_end_and_no_others(
         gate.hold(f"select {ROWS[lock]} for no key update", made)
     session = arena.session(function.role)
     running = session.do(lambda: session.hold(function.call, made))
-    assert running.result(timeout=30).code == "ok", "it waits for what it has nothing to do with"
+    assert running.result(timeout=120).code == "ok", "it waits for what it has nothing to do with"
     assert {each for each in function.order if is_free(probe, each, made)} == set()
     session.rollback()
     gate.rollback()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.py.mirror.world import World
 from tests.py.races import (
+    test_checkout,
     test_class_seats,
     test_events,
     test_lock_order,
@@ -22,16 +23,20 @@ from tests.py.races import (
     test_outbox,
     test_pairs,
     test_publish,
+    test_refunds,
     test_stripe,
 )
-from tests.py.races.helpers import Arena, Sessions, mutate
+from tests.py.races.helpers import ROOT, Arena, Sessions, mutate
 
 CREATE = "bookings/create_booking_transaction.sql"
 SEAT = "bookings/take_class_seat.sql"
 LOCK = "bookings/lock_booking.sql"
+CONFIRM = "bookings/confirm_booking_transaction.sql"
+CANCEL = "bookings/cancel_booking_transaction.sql"
 CLEANUP = "maintenance/cleanup_expired_bookings.sql"
 SETTLE = "payments/settle_payment.sql"
 REVIVE = "payments/retry_stripe_command.sql"
+DECIDE = "refunds/decide_refund_request.sql"
 
 NO_CHECK: LiteralString = "alter table booking.slot_seats drop constraint seats_within_capacity"
 NO_STUDENT: LiteralString = "drop index booking.bookings_one_live_per_student"
@@ -70,8 +75,23 @@ def lock_order(name: str, lock: str, arena: Arena) -> None:
     )
 
 
+def _between(file: str, begin: str, end: str) -> str:
+    """A piece of a function's text: from one line's beginning to another's."""
+    text = (ROOT / file).read_text()
+    return text[text.index(begin) : text.index(end)]
+
+
+def refund_pair(start: str, one: str, two: str, arena: Arena) -> None:
+    test_refunds.race(arena, sessions_of(arena), start, one, two, True)
+
+
+def refund_winner(start: str, one: str, two: str, arena: Arena) -> None:
+    (known,) = [each for each in test_refunds.WINNERS if each[:3] == (start, one, two)]
+    test_refunds.test_who_comes_second_finds_what_the_first_has_made(arena, sessions_of(arena), *known)
+
+
 one_of_ten = partial(test_one_slot.test_one_of_many_students_gets_the_slot, students=10)
-FULL_COUNTER = (CREATE, "q.part = 0 and q.taken < q.capacity", "q.part = 0")
+FULL_COUNTER = (CREATE, "q.parts = 1 and q.taken < q.capacity", "q.parts = 1")
 NO_QUALIFICATION = (SEAT, "and q.part = v_part and q.taken < q.capacity", "and q.part = v_part")
 TWO_SEATS = partial(test_one_slot.test_the_same_student_without_a_key_holds_one_seat, capacity=64)
 OVERLAP = partial(test_publish.test_the_second_waits_for_the_first, known=True, first_commits=True)
@@ -85,7 +105,91 @@ NO_PAYMENT_LOCK = (
     "",
 )
 
+BUY = "checkout/begin_checkout.sql"
+NO_LOCKS: LiteralString = "alter table booking.concurrency_locks drop constraint concurrency_locks_pkey"
+ONE_LOCK = ("checkout/try_acquire_lock.sql", "  on conflict (lock_key) do nothing;", ";")
+
+CHECKOUT = [
+    Control(
+        "a lock is taken once",
+        test_checkout.test_of_many_that_want_a_lock_one_gets_it,
+        (ONE_LOCK,),
+        (NO_LOCKS,),
+    ),
+    Control(
+        "a lapsed lock is taken over once",
+        test_checkout.test_of_many_that_find_a_lapsed_lock_one_takes_it_over,
+        (ONE_LOCK,),
+        (NO_LOCKS,),
+    ),
+    Control(
+        "a lapsed lock is taken over at all",
+        test_checkout.test_of_many_that_find_a_lapsed_lock_one_takes_it_over,
+        (("checkout/try_acquire_lock.sql", "l.expires_at <= booking.clock()", "false"),),
+    ),
+    Control(
+        "a key waits for the request that has it",
+        test_checkout.test_of_many_with_one_key_one_begins,
+        ((BUY, "    on conflict (scope, user_id, idempotency_key) do nothing;", "    ;"),),
+    ),
+    Control(
+        "a purchase is locked, whatever the key",
+        test_checkout.test_of_many_with_keys_of_their_own_one_begins,
+        ((BUY, "if not booking.try_acquire_lock(", "if false and not booking.try_acquire_lock("),),
+    ),
+    Control(
+        "... and so is one that goes on",
+        test_checkout.test_of_many_that_find_a_key_whose_server_died_one_goes_on,
+        ((BUY, "if not booking.try_acquire_lock(", "if false and not booking.try_acquire_lock("),),
+    ),
+    Control(
+        "whoever has waited for the lock looks at the order again",
+        test_checkout.test_whoever_waited_for_the_lock_sees_the_session_that_was_recorded_meanwhile,
+        (
+            (
+                BUY,
+                "select o.* into v_order from booking.orders o"
+                " where o.id = v_key.result_id for no key update;",
+                "",
+            ),
+        ),
+    ),
+    Control(
+        "orders that superseded one another are locked together",
+        test_checkout.test_of_two_orders_that_are_paid_at_once_the_second_is_an_alert,
+        (("checkout/lock_order.sql", "where o.id = any (v_kin)", "where o.id = p_order_id"),),
+    ),
+    Control(
+        "an older order is locked before it is superseded",
+        test_checkout.test_an_order_that_is_being_paid_is_not_superseded,
+        ((BUY, "    order by o.id\n    for no key update\n", "    order by o.id\n"),),
+    ),
+    Control(
+        "a session that has ended needs no end",
+        test_checkout.test_an_order_that_is_being_superseded_is_paid_all_the_same,
+        (
+            (
+                "checkout/apply_checkout_session.sql",
+                "perform booking.close_expiry_commands(v_order.id);",
+                "null;",
+            ),
+        ),
+    ),
+    Control(
+        "a failed event waits for nobody who works on its orders",
+        test_checkout.test_a_failed_event_of_an_order_that_somebody_works_on_is_left_for_later,
+        (
+            (
+                "webhooks/retry_failed_webhooks.sql",
+                "o.id = any (v_orders) order by o.id for no key update skip locked",
+                "o.id = any (v_orders[:1]) order by o.id for no key update skip locked",
+            ),
+        ),
+    ),
+]
+
 CONTROLS = [
+    *CHECKOUT,
     Control("a seat is taken under a condition", one_of_ten, (FULL_COUNTER,)),
     Control("... and the check behind it", one_of_ten, (FULL_COUNTER,), (NO_CHECK,)),
     Control(
@@ -136,28 +240,24 @@ CONTROLS = [
     Control(
         "a booking is locked before it is looked at",
         partial(pair, "authorized", "confirm", "cancel"),
-        ((LOCK, "where b.id = p_booking_id for no key update;", "where b.id = p_booking_id;"),),
+        (
+            (CONFIRM, "where b.id = p_booking_id for no key update;", "where b.id = p_booking_id;"),
+            (CANCEL, "for no key update of q, b;", ";"),
+        ),
     ),
     Control(
         "the seat is locked before the booking",
         partial(lock_order, "cancel_booking_transaction", "seat"),
-        (
-            (
-                LOCK,
-                "  if p_with_seat then",
-                "  perform from booking.bookings b where b.id = p_booking_id for no key update;\n"
-                "  if p_with_seat then",
-            ),
-        ),
+        ((CANCEL, "for no key update of q, b;", "for no key update of b, q;"),),
     ),
     Control(
         "the payment is locked before it is read",
         partial(lock_order, "confirm_booking_transaction-confirm", "payment"),
         (
             (
-                "bookings/confirm_booking_transaction.sql",
-                "where p.id = v_booking.payment_id for no key update;",
-                "where p.id = v_booking.payment_id;",
+                CONFIRM,
+                "where p.id = v_payment_id for no key update;",
+                "where p.id = v_payment_id;",
             ),
         ),
     ),
@@ -205,8 +305,8 @@ CONTROLS = [
         (
             (
                 "webhooks/retry_failed_webhooks.sql",
-                "    if found then\n      perform",
-                "    if false then\n      perform",
+                "    if found then\n      -- a lapsed hold",
+                "    if false then\n      -- a lapsed hold",
             ),
         ),
     ),
@@ -228,6 +328,72 @@ CONTROLS = [
         "an outcome is recorded by the holder of the lease",
         test_outbox.test_the_answer_of_a_lost_lease_counts_and_the_next_holder_finishes,
         (("payments/complete_stripe_command.sql", " and c.locked_by = p_worker", ""),),
+    ),
+    Control(
+        "whoever decides on a request holds it",
+        partial(refund_pair, "asked", "approve", "approve too"),
+        (
+            (
+                DECIDE,
+                _between("db/functions/refunds/decide_refund_request.sql", "  v_booking :=", "  v_now :="),
+                "select b.* into v_booking from booking.bookings b join booking.refund_requests q"
+                " on q.booking_id = b.id where q.id = p_request_id;"
+                " select q.* into v_request from booking.refund_requests q where q.id = p_request_id;\n",
+            ),
+        ),
+    ),
+    Control(
+        "an approval looks whether the money is still there",
+        partial(refund_winner, "asked", "by hand", "approve"),
+        ((DECIDE, "if v_request.amount > v_refundable then", "if false then"),),
+    ),
+    Control(
+        "... and sending looks again",
+        partial(refund_winner, "asked", "approve", "by hand"),
+        (
+            (
+                SETTLE,
+                "exit when not v_is_lost and booking.refunds_promised(v_payment.id) - v_own"
+                " <= v_payment.amount_captured;",
+                "exit when not v_is_lost;",
+            ),
+        ),
+    ),
+    Control(
+        "... without which more is sent than was captured",
+        test_refunds.test_many_approvals_beside_a_cancellation_and_a_refund_by_hand_never_exceed,
+        (
+            (
+                SETTLE,
+                "exit when not v_is_lost and booking.refunds_promised(v_payment.id) - v_own"
+                " <= v_payment.amount_captured;",
+                "exit when not v_is_lost;",
+            ),
+        ),
+    ),
+    Control(
+        "a request asks for no more than others leave",
+        test_refunds.test_many_requests_at_once_never_ask_for_more_than_was_captured,
+        (("refunds/refundable_amount.sql", "q.status = 'pending'", "false"),),
+    ),
+    Control(
+        "a dispute is looked for when a request is approved",
+        partial(refund_winner, "asked", "dispute", "approve"),
+        (
+            (DECIDE, "if booking.is_refund_held(v_request.payment_id) then", "if false then"),
+            ("refunds/refundable_amount.sql", "booking.is_refund_held(p.id)", "false"),
+        ),
+    ),
+    Control(
+        "what failed is not taken for refunded",
+        partial(refund_winner, "sent", "done", "failed"),
+        (
+            (
+                "refunds/follow_refund.sql",
+                "if v_request.command_id = v_refund.command_id then",
+                "if false then",
+            ),
+        ),
     ),
     Control("whoever opens a command holds the payment", REVIVED, (NO_PAYMENT_LOCK,)),
     Control("... and the one open command behind it", REVIVED, (NO_PAYMENT_LOCK,), (NO_OPEN,)),

@@ -74,7 +74,7 @@ def test_50_students_at_50_slots_all_win_and_nobody_waits_for_anybody(arena: Are
     """Each of them keeps the transaction open until all have booked: one who waited would never get there."""
     slots = [arena.slot() for _ in range(50)]
     sessions = arena.sessions(50)
-    everybody = threading.Barrier(50, timeout=30)
+    everybody = threading.Barrier(50, timeout=120)
 
     def book(session: Session, slot: UUID) -> Outcome:
         found = session.hold(BOOK, {"student": new_name("student"), "slot": slot})

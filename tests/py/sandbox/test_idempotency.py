@@ -145,7 +145,7 @@ def test_without_a_key_every_request_has_its_effect(process: Any, sandbox: Sandb
             f"{process.url}/v1/payment_intents",
             data={"amount": 5000, "currency": "usd"},
             headers={"Authorization": "Bearer sk_test_x"},
-            timeout=10,
+            timeout=120,
         )
         assert answer.status_code == 200
     assert len(sandbox.books()["payment_intents"]) == 2

@@ -136,6 +136,28 @@ def test_a_pending_refund_succeeds_later(
     ]
 
 
+@pytest.mark.parametrize(("arrives", "status", "left"), [(True, "succeeded", 5000), (False, "canceled", 0)])
+def test_a_refund_may_wait_for_the_customer(
+    client: stripe.StripeClient,
+    payments: Payments,
+    sandbox: SandboxControl,
+    arrives: bool,
+    status: str,
+    left: int,
+) -> None:
+    intent = payments.paid(method="pm_card_pendingRefund", amount=5000)
+    refund = client.v1.refunds.create({"payment_intent": intent.id})
+    assert sandbox.cancel_refund(refund.id)["status"] == "pending"
+    assert sandbox.require_refund_action(refund.id)["status"] == "requires_action"
+    assert charge_of(client, intent).amount_refunded == 5000
+    after = sandbox.succeed_refund(refund.id) if arrives else sandbox.cancel_refund(refund.id)
+    assert after["status"] == status
+    sandbox.fail_refund(refund.id) if not arrives else sandbox.require_refund_action(refund.id)
+    assert client.v1.refunds.retrieve(refund.id).status == status
+    assert charge_of(client, intent).amount_refunded == left
+    assert len(sandbox.events(type="refund.updated", object=refund.id)) == 2
+
+
 def test_refund_metadata_can_be_changed(client: stripe.StripeClient, payments: Payments) -> None:
     refund = client.v1.refunds.create({"payment_intent": payments.paid().id})
     after = client.v1.refunds.update(refund.id, {"metadata": {"note": "x"}})

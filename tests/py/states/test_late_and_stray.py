@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from tests.py.states.people import EVENTS, Life
+from tests.py.states.people import EVENTS, PRICE, Life
 
 Conn = psycopg.Connection[Any]
 
@@ -85,9 +85,43 @@ def test_a_capture_after_the_booking_expired_goes_back_once(conn: Conn) -> None:
     assert (life.state(), books(life)) == ("cancelled/refunded", (5000, 5000, 2))
 
 
-def test_an_instant_slots_payment_after_the_booking_expired_goes_back(conn: Conn) -> None:
+def test_an_instant_slots_payment_after_the_booking_expired_seats_the_student_again(conn: Conn) -> None:
     life = lived(conn, "prepare", "record", "expire", "ch.paid", "pi.succeeded", confirmation="instant")
-    assert life.state() == "cancelled/captured refund 5000"
+    assert life.state() == "cancelled/captured"  # nothing goes back: the payment has moved on
+    assert new_booking(life) == "confirmed"
+
+
+def test_an_instant_slots_payment_after_the_booking_expired_goes_back_when_the_seat_is_gone(
+    conn: Conn,
+) -> None:
+    life = lived(conn, "prepare", "record", "expire", confirmation="instant")
+    conn.execute("select test.book((test.booking(%s)).slot_id)", (life.id,))
+    for word in ("ch.paid", "pi.succeeded"):
+        assert life.do(word) == ""
+        assert life.state() == "cancelled/captured refund 5000"
+    assert life.do("cmd.done") == ""
+    assert (life.state(), books(life)) == ("cancelled/refunded", (5000, 5000, 2))
+
+
+def test_stripes_refusal_to_cancel_an_expired_hold_that_was_paid_seats_the_student_again(conn: Conn) -> None:
+    """The answer to our own command may be the first that we hear of the payment."""
+    life = lived(
+        conn, "prepare", "record", "expire", "claim", "cmd.refused", "ch.paid", confirmation="instant"
+    )
+    assert new_booking(life) == "confirmed"
+    assert life.state() == "cancelled/captured"
+    ledger = conn.execute("select kind, amount from booking.transfers").fetchall()
+    assert ledger == [{"kind": "capture", "amount": PRICE}]
+
+
+def new_booking(life: Life) -> str:
+    """The status of the booking that the student's payment has moved on to."""
+    status: str = life.scalar(
+        "select n.status::text from booking.bookings b join booking.payments p on p.id = b.payment_id"
+        " join booking.bookings n on n.id = p.booking_id where b.id = %(b)s and n.id <> b.id",
+        b=life.id,
+    )
+    return status
 
 
 def test_a_paid_booking_of_an_instant_slot_does_not_expire(conn: Conn) -> None:

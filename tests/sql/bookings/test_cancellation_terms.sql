@@ -24,4 +24,20 @@ update booking.refund_policies set percent = 100;
 do $$ begin perform booking.queue_stripe_command((test.payment(id)).id, 'create_refund', test.intent_id(id), 4000) from g where what = 'captured'; end $$;
 select results_eq(format('select refund_amount from booking.cancellation_terms(test.booking(%L), false, %L)', id, '2026-03-10 12:00Z'), 'values (1000::bigint)',
   'a refund on its way counts towards it') from g where what = 'captured';
+-- refund requests: what is approved counts, whether it is sent or still waits; what is only asked for does not
+create temp table r as select test.captured_booking('48 hours') as id;
+create function pg_temp.gives() returns bigint language sql as $$
+  select t.refund_amount from r, booking.cancellation_terms(test.booking(r.id), false, '2026-03-10 12:00Z') t $$;
+create temp table rq as select n, test.ask(id, n) as q from r, unnest(array[700, 1100, 1300]) n;
+select is(pg_temp.gives(), 5000::bigint, 'asked for: nothing has left');
+do $$ begin perform test.approve(q) from rq where n = 700; end $$;
+select is(pg_temp.gives(), 4300::bigint, 'approved: its refund is on its way');
+do $$ begin perform test.approve(q) from rq where n = 1100; end $$;
+select is(pg_temp.gives(), 3200::bigint, 'approved, and its refund waits for the other one');
+do $$ begin perform test.run_commands(id) from r; end $$;
+select is(pg_temp.gives(), 3200::bigint, 'refunded');
+do $$ begin perform test.fail_refund((test.request(q)).command_id) from rq where n = 700; end $$;
+select is(pg_temp.gives(), 3200::bigint, 'what failed is decided by a person, not given by cancelling');
+do $$ begin perform test.approve(q, 'reject') from rq where n = 1300; end $$;
+select is(pg_temp.gives(), 3200::bigint, 'rejected');
 select * from finish();

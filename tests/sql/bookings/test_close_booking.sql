@@ -13,7 +13,7 @@ insert into c select n, start_status, status, cancelled_by, code, reason, percen
 do $$ begin perform test.authorize(id), test.confirm(id) from c where start_status = 'confirmed'; end $$;
 delete from booking.stat_deltas;
 select test.set_clock('2026-03-10 14:30Z');
-do $$ begin perform booking.close_booking(test.booking(id), status::booking.booking_status, cancelled_by, 'actor-' || n, code, reason, percent, booking.clock()) from c; end $$;
+do $$ begin perform booking.close_booking(id, (test.booking(id)).status, status::booking.booking_status, cancelled_by, 'actor-' || n, code, reason, percent, booking.clock()) from c; end $$;
 select results_eq(
   $$ select n, (b).status::text, (b).cancelled_by, (b).cancellation_reason, (b).refund_percent::int, (b).closed_at from (select n, test.booking(id) as b from c) x order by n $$,
   $$ select n, status, cancelled_by, reason, percent, '2026-03-10 14:30Z'::timestamptz from c order by n $$, 'the booking says how it ended');
@@ -32,14 +32,14 @@ select results_eq($$ select hour, sum(quantity), sum(amount) from booking.stat_d
 create temp table s as select test.make_slot(p_capacity => 2) as pair, test.make_slot(p_capacity => 17) as class;
 create temp table t as select pair, class, test.book(pair) as one, test.book(pair) as two, test.book(class) as seat from s;
 delete from booking.stat_deltas;
-do $$ begin perform booking.close_booking(test.booking(one), 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
+do $$ begin perform booking.close_booking(one, (test.booking(one)).status, 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
 select results_eq($$ select quantity, amount from booking.stat_deltas where metric = 'seats' $$, 'values (-1::bigint, 1::bigint)', 'a full slot opens again');
 delete from booking.stat_deltas;
-do $$ begin perform booking.close_booking(test.booking(two), 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
+do $$ begin perform booking.close_booking(two, (test.booking(two)).status, 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
 select results_eq($$ select quantity, amount from booking.stat_deltas where metric = 'seats' $$, 'values (-1::bigint, 0::bigint)', 'it was open already');
 delete from booking.stat_deltas;
 update booking.slot_seats q set taken = capacity from t where q.slot_id = t.class;
-do $$ begin perform booking.close_booking(test.booking(seat), 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
+do $$ begin perform booking.close_booking(seat, (test.booking(seat)).status, 'cancelled', 'student', 'x', 'cancelled_by_student', null, 100, booking.clock()) from t; end $$;
 select results_eq($$ select quantity, amount from booking.stat_deltas where metric = 'seats' $$, 'values (-1::bigint, 0::bigint)', 'classes are counted by looking at them');
 select is((select sum(capacity - taken) from booking.slot_seats q, t where q.slot_id = t.class), 1::bigint, 'the class has that one seat free');
 select * from finish();

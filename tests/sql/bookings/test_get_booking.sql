@@ -25,4 +25,11 @@ select test.refused(format('select * from booking.get_booking(%L, %L)', who, id)
   'for ' || coalesce(who, 'nobody')) from b, unnest(array['somebody', '', null]) who;
 select test.refused(format('select * from booking.get_booking(%L, %L)', 'student-1', unknown), 'PT404', 'booking_not_found',
   jsonb_build_object('booking_id', unknown), 'booking ' || coalesce(unknown, 'null')) from unnest(array['00000000-0000-7000-8000-000000000000', null]) unknown;
+-- a lapsed hold whose payment has moved on to a new booking
+create temp table l as select test.hold_seat(test.make_class(1), 'ann') as id;
+do $$ begin perform test.lapse(id), test.event('payment_intent.succeeded', test.intent(id, 'succeeded')) from l; end $$;
+select results_eq($$ select g.status::text, g.payment_status::text, g.amount_captured from l, booking.get_booking('ann', id) g $$, $$ values ('cancelled', 'cancelled', 0::bigint) $$,
+  'the old booking shows no payment of its own');
+select results_eq($$ select status::text, payment_status::text, amount_captured from booking.list_bookings('ann') order by 1 $$,
+  $$ values ('cancelled', 'cancelled', 0::bigint), ('confirmed', 'captured', 3000) $$, 'the money is listed once, with the new one');
 select * from finish();

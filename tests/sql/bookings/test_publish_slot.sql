@@ -8,8 +8,9 @@ create temp table p as select booking.publish_slot('expert-1', id, '2026-03-17 1
 select results_eq($$ select x.expert_id, x.session_id, x.starts_at, x.ends_at, x.capacity, x.parts, x.confirmation::text, x.created_at from booking.slots x $$,
   $$ select 'expert-1', id, '2026-03-17 10:00Z'::timestamptz, '2026-03-17 11:00Z'::timestamptz, 1, 1::smallint, 'expert',
        '2026-03-10 12:00Z'::timestamptz from s $$, 'one seat and the expert''s confirmation unless said otherwise');
-select results_eq($$ select slot_id, part, capacity, taken, is_open, expert_id, starts_at from booking.slot_seats $$,
-  $$ select slot, 0::smallint, 1, 0, true, 'expert-1', '2026-03-17 10:00Z'::timestamptz from p $$, 'its seat is open');
+select results_eq($$ select slot_id, part, parts, capacity, taken::int, is_open, expert_id, session_id, starts_at, ends_at, confirmation::text from booking.slot_seats $$,
+  $$ select slot, 0::smallint, 1::smallint, 1, 0, true, 'expert-1', id, '2026-03-17 10:00Z'::timestamptz, '2026-03-17 11:00Z'::timestamptz, 'expert' from p, s $$,
+  'its seat is open and says what a booking needs to know');
 select results_eq($$ select metric::text, hour, quantity, amount from booking.stat_deltas where metric = 'slots' $$,
   $$ values ('slots', '2026-03-17 10:00Z'::timestamptz, 1::bigint, 1::bigint) $$, 'the statistics know of it, by the hour of its start');
 

@@ -239,6 +239,68 @@ begin
 end
 $$;
 
+-- -- Invoices ---------------------------------------------------------------------------------------------------------
+
+-- Issues the invoice of a captured booking; returns its id.
+create function test.issue(p_booking uuid) returns uuid language sql volatile
+as $$ select i.invoice_id from booking.issue_invoice((test.payment(p_booking)).id) i $$;
+
+create function test.invoice(p_booking uuid) returns booking.invoices language sql volatile
+as $$ select i from booking.invoices i where i.payment_id = (test.payment(p_booking)).id and i.kind = 'invoice' $$;
+
+-- A booking's invoice and credit notes in order, as text: 'INV issued v1 4202+798=5000', 'CN void v2 0+0=0'.
+create function test.papers(p_booking uuid) returns text[] language sql volatile
+as $$
+  select coalesce(array_agg(format('%s %s v%s %s+%s=%s', i.series, i.status, i.version, v.net, v.tax, v.gross) order by i.kind, i.serial), '{}')
+  from booking.invoices i join booking.invoice_versions v on v.invoice_id = i.id and v.version = i.version
+  where i.payment_id = (test.payment(p_booking)).id
+$$;
+
+-- -- Classes ----------------------------------------------------------------------------------------------------------
+
+-- A class: an instant slot with a session.
+create function test.make_class(p_capacity int default 2, p_start interval default '7 days', p_amount bigint default 3000)
+returns uuid language sql volatile
+as $$ select test.make_slot(p_start, p_capacity, 'instant', p_amount => p_amount) $$;
+
+-- A student's hold on a seat of a class, with its PaymentIntent recorded.
+create function test.hold_seat(p_class uuid, p_student text default null) returns uuid language plpgsql volatile
+as $$
+declare
+  v_row record;
+begin
+  select * into v_row from booking.prepare_class_payment(coalesce(p_student, test.unique('student')), p_class);
+  perform booking.record_payment_intent(v_row.payment_id, test.intent_id(v_row.booking_id));
+  return v_row.booking_id;
+end
+$$;
+
+-- The paid PaymentIntent of a class as Stripe shows it, with some of its fields changed.
+create function test.paid_intent(p_booking uuid, p_changes jsonb default '{}') returns jsonb language sql volatile
+as $$
+  select test.intent(p_booking, 'succeeded') || jsonb_build_object('metadata', booking.payment_metadata(b)) || p_changes
+  from booking.bookings b where b.id = p_booking
+$$;
+
+-- The hold's time is up, and it is cleaned up.
+create function test.lapse(p_booking uuid) returns void language plpgsql volatile
+as $$
+begin
+  update booking.bookings b set created_at = b.created_at - interval '1 hour' where b.id = p_booking;
+  perform booking.cleanup_expired_bookings(1000);
+  if (test.booking(p_booking)).status <> 'cancelled' then
+    raise exception 'the hold % did not lapse', p_booking;
+  end if;
+end
+$$;
+
+-- The student's live booking in a class.
+create function test.seat_of(p_class uuid, p_student text) returns uuid language sql volatile
+as $$
+  select b.id from booking.bookings b
+  where b.slot_id = p_class and b.student_id = p_student and b.status in ('pending', 'confirmed')
+$$;
+
 -- -- Assertions -------------------------------------------------------------------------------------------------------
 
 -- That a statement is refused: SQLSTATE, message and the given fields of DETAIL, with a hint for the caller.
@@ -267,4 +329,137 @@ begin
   end if;
   return pass(p_description);
 end
+$$;
+
+-- -- Reconciliation ---------------------------------------------------------------------------------------------------
+
+-- A booking's PaymentIntent, charge and refunds as Stripe has them when it agrees with our books.
+create function test.at_stripe(p_booking uuid) returns jsonb language sql volatile
+as $$
+  select jsonb_build_array(test.intent(b.id, case
+      when p.amount_captured > 0 then 'succeeded' when p.status = 'authorized' then 'requires_capture'
+      when p.status = 'cancelled' then 'canceled' when p.status in ('processing', 'requires_action') then p.status::text
+      else 'requires_payment_method' end, p.amount_captured))
+    || case when p.amount_captured > 0 or p.status = 'authorized' then jsonb_build_array(test.charge(b.id, p.amount_captured > 0,
+         case when p.amount_captured > 0 then p.amount - p.amount_captured + p.amount_refunded else 0 end, p.amount_captured)) else '[]' end
+    || coalesce((select jsonb_agg(test.refund(b.id, f.amount, f.stripe_refund_id, f.status::text, f.command_id))
+                 from booking.refunds f where f.payment_id = p.id), '[]')
+  from booking.bookings b join booking.payments p on p.id = b.payment_id where b.id = p_booking
+$$;
+
+-- An array of objects in which the one of that kind has these fields instead (kind payment_intent, charge or refund).
+create function test.but(p_objects jsonb, p_kind text, p_fields jsonb) returns jsonb language sql volatile
+as $$
+  select coalesce(jsonb_agg(case when e ->> 'object' = p_kind then e || p_fields else e end order by n), '[]')
+  from jsonb_array_elements(p_objects) with ordinality x (e, n)
+$$;
+
+-- The objects of that array that are not of this kind.
+create function test.without(p_objects jsonb, p_kind text) returns jsonb language sql volatile
+as $$ select coalesce(jsonb_agg(e), '[]') from jsonb_array_elements(p_objects) e where e ->> 'object' <> p_kind $$;
+
+-- A whole run over these objects: its differences. The window is a day on both sides of the clock.
+create function test.reconcile(p_objects jsonb) returns table (payment_id uuid, stripe_id text, kind text, ours text, theirs text)
+language plpgsql volatile
+as $$
+declare
+  v_run uuid := booking.begin_reconciliation(booking.clock() - interval '1 day', booking.clock() + interval '1 day');
+begin
+  perform booking.record_stripe_objects(v_run, p_objects);
+  return query select * from booking.finish_reconciliation(v_run);
+end
+$$;
+
+-- -- Checkout ----------------------------------------------------------------------------------------------------------
+
+-- A product on sale; returns its id.
+create function test.make_product(p_amount bigint default 1900, p_currency text default 'eur') returns text language sql volatile
+as $$ select booking.create_product(test.unique('product'), 'A course', p_amount, p_currency) $$;
+
+-- Begins a purchase; returns the order's id. What is not given is new.
+create function test.begin_order(p_user text default null, p_product text default null, p_key text default null, p_request text default null)
+returns uuid language sql volatile
+as $$
+  select c.order_id from booking.begin_checkout(coalesce(p_user, test.unique('user')), coalesce(p_product, test.make_product()),
+    coalesce(p_key, test.unique('key')), coalesce(p_request, 'req')) c
+$$;
+
+create function test.order_row(p_order uuid) returns booking.orders language sql volatile
+as $$ select o from booking.orders o where o.id = p_order $$;
+
+-- The id that test.finish_order() records.
+create function test.session_id(p_order uuid) returns text language sql volatile
+as $$ select coalesce(o.stripe_session_id, 'cs_' || replace(o.id::text, '-', '')) from booking.orders o where o.id = p_order $$;
+
+-- Records an order's session; returns the order's id.
+create function test.finish_order(p_order uuid, p_request text default 'req') returns uuid language plpgsql volatile
+as $$
+begin
+  perform booking.finish_checkout(p_order, p_request, test.session_id(p_order), 'https://checkout.test/' || test.session_id(p_order));
+  return p_order;
+end
+$$;
+
+-- An unpaid order with its session.
+create function test.open_order(p_user text default null, p_product text default null, p_key text default null) returns uuid language sql volatile
+as $$ select test.finish_order(test.begin_order(p_user, p_product, p_key)) $$;
+
+-- An order's Checkout Session as Stripe shows it.
+create function test.checkout_session(p_order uuid, p_status text default 'complete', p_payment_status text default null)
+returns jsonb language sql volatile
+as $$
+  select jsonb_build_object('id', test.session_id(o.id), 'object', 'checkout.session', 'mode', 'payment', 'status', p_status,
+    'payment_status', coalesce(p_payment_status, case p_status when 'complete' then 'paid' else 'unpaid' end),
+    'amount_total', o.amount, 'currency', o.currency::text,
+    'payment_intent', case p_status when 'complete' then 'pi_' || replace(o.id::text, '-', '') end,
+    'expires_at', extract(epoch from o.created_at + interval '24 hours')::bigint,
+    'metadata', jsonb_build_object('order_id', o.id))
+  from booking.orders o where o.id = p_order
+$$;
+
+-- The commands of an order in order, as text.
+create function test.order_commands(p_order uuid) returns text[] language sql volatile
+as $$
+  select coalesce(array_agg(c.operation || ' ' || c.status || coalesce('/' || c.outcome, '') order by c.created_at, c.ctid), '{}')
+  from booking.stripe_commands c where c.order_id = p_order
+$$;
+
+-- The open alerts about a subject.
+create function test.open_alerts(p_subject text) returns text[] language sql volatile
+as $$ select coalesce(array_agg(a.kind order by a.kind), '{}') from booking.alerts a where a.subject = p_subject and a.resolved_at is null $$;
+
+-- -- Refund requests --------------------------------------------------------------------------------------------------
+
+-- A student asks; null: all that may be asked for.
+create function test.ask(p_booking uuid, p_amount bigint default null, p_reason text default null) returns uuid language sql volatile
+as $$ select booking.request_refund(test.student(p_booking), p_booking, p_amount, p_reason) $$;
+
+-- An administrator decides; returns the command to run.
+create function test.approve(p_request uuid, p_decision text default 'approve') returns uuid language sql volatile
+as $$ select d.command_id from booking.decide_refund_request('admin', p_request, p_decision) d $$;
+
+create function test.request(p_request uuid) returns booking.refund_requests language sql volatile
+as $$ select q from booking.refund_requests q where q.id = p_request $$;
+
+-- The requests of a booking's payment, oldest first, small before large: '{"approved 2000","pending 500"}'.
+create function test.requests(p_booking uuid) returns text[] language sql volatile
+as $$
+  select coalesce(array_agg(q.status || ' ' || q.amount order by q.created_at, q.amount), '{}')
+  from booking.refund_requests q join booking.bookings b on b.payment_id = q.payment_id where b.id = p_booking
+$$;
+
+-- A dispute of the booking's payment.
+create function test.dispute(p_booking uuid, p_status text default 'needs_response', p_id text default null) returns text language sql volatile
+as $$
+  select test.event('charge.dispute.' || case when p_status in ('won', 'lost', 'warning_closed', 'prevented') then 'closed' else 'created' end,
+    jsonb_build_object('id', coalesce(p_id, 'dp_' || replace(p_booking::text, '-', '')), 'object', 'dispute', 'amount', b.amount,
+      'currency', b.currency::text, 'status', p_status, 'reason', 'fraudulent', 'payment_intent', test.intent_id(p_booking)))
+  from booking.bookings b where b.id = p_booking
+$$;
+
+-- The refund that a command made turns out to have failed.
+create function test.fail_refund(p_command uuid) returns text language sql volatile
+as $$
+  select test.event('refund.failed', test.refund(p.booking_id, f.amount, f.stripe_refund_id, 'failed', p_command))
+  from booking.refunds f join booking.payments p on p.id = f.payment_id where f.command_id = p_command
 $$;

@@ -37,4 +37,45 @@ select test.refused(format('select booking.archive_old_bookings(%L, %s)', age, n
   format('age %s, %s rows', age, n))
 from (values (null, '1', 'age'), ('-1 day', '1', 'age'), ('1 day', '0', 'batch_size'), ('1 day', 'null', 'batch_size'), ('1 day', '10001', 'batch_size')) v (age, n, field);
 select is_empty('select * from booking.check_invariants()', 'the books are in order');
+-- the words of refund requests
+select test.set_clock('2026-07-01 12:00Z');
+create temp table w as select n, test.captured_booking('1 hour') as b from unnest(array['rejected', 'refunded', 'open', 'later']) n;
+create temp table wq as select n, test.ask(b, 1000, 'private words') as id from w where n <> 'later';
+do $$ begin
+  perform booking.decide_refund_request('admin', id, case n when 'rejected' then 'reject' else 'approve' end, 'private note') from wq where n <> 'open';
+  perform test.run_commands(b) from w;
+end $$;
+create function pg_temp.words() returns text language sql as $$
+  select string_agg(n || ' ' || coalesce((test.request(id)).reason, '-') || ' ' || coalesce((test.request(id)).note, '-'), ', ' order by n) from wq $$;
+select test.set_clock('2026-07-01 14:00Z');
+do $$ begin perform booking.complete_past_bookings(); end $$;
+select test.set_clock('2026-09-20 14:00Z');
+insert into wq select n, test.ask(b, 500, 'private words') from w where n = 'later';
+do $$ begin perform booking.decide_refund_request('admin', id, 'reject', 'private note') from wq where n = 'later'; end $$;
+insert into wq select 'asked late', test.ask(b, 500, 'private words') from w where n = 'later';
+select test.set_clock('2026-09-29 13:59Z');
+select is(booking.archive_old_bookings(), 0, 'the booking is not old enough');
+select is(pg_temp.words(), 'asked late private words -, later private words private note, open private words -, refunded private words private note, rejected private words private note',
+  'nor are its requests');
+select test.set_clock('2026-09-29 14:00Z');
+select is(booking.archive_old_bookings(), 5, 'these four and one from before');
+select is(pg_temp.words(), 'asked late private words -, later - -, open - -, refunded - -, rejected - -', 'and the words of what was asked and answered by then; what waits for a decision since lately is still needed');
+select results_eq($$ select r.status::text, r.amount, r.decided_by from booking.refund_requests r join wq using (id) where wq.n = 'refunded' $$, $$ values ('refunded', 1000::bigint, 'admin') $$, 'money and decisions stay');
+do $$ begin perform booking.decide_refund_request('admin', id, 'reject', 'private note') from wq where n = 'asked late'; perform booking.archive_old_bookings(); end $$;
+select is((test.request(id)).note, 'private note', 'what is written after that has its own 90 days') from wq where n = 'asked late';
+select test.set_clock('2026-12-28 14:00Z');
+do $$ begin perform booking.archive_old_bookings(); end $$;
+select is(pg_temp.words(), 'asked late - -, later - -, open - -, refunded - -, rejected - -', 'then it goes, too');
+-- a hold that lapsed long before the class for which its student was seated again
+create temp table lapsed as select test.hold_seat(test.make_class(1, '100 days'), 'ann') as id;
+do $$ begin perform test.lapse(id), test.event('payment_intent.succeeded', test.intent(id, 'succeeded')) from lapsed; end $$;
+create temp table seated as select p.booking_id as b from lapsed, booking.payments p where p.id = (test.booking(lapsed.id)).payment_id;
+create temp table sq as select test.ask(b, 500, 'private words') as id from seated;
+do $$ begin perform booking.decide_refund_request('admin', id, 'reject', 'private note') from sq; end $$;
+select test.set_clock(booking.clock() + interval '91 days');
+do $$ begin perform booking.archive_old_bookings(); end $$;
+select isnt((test.booking(id)).scrubbed_at, null, 'the lapsed hold is scrubbed') from lapsed;
+select is((test.booking(b)).scrubbed_at, null, 'the new booking is not') from seated;
+select is((test.request(id)).note, 'private note', 'and its requests keep their words') from sq;
+select is_empty('select * from booking.check_invariants()', 'the books are in order with requests');
 select * from finish();

@@ -1,5 +1,5 @@
 -- booking.apply_refund(): one row a Stripe refund, whose status only moves forward.
-select plan(17);
+select plan(20);
 create temp table t as select test.captured_booking() as b;
 create function pg_temp.say(p_id text, p_status text, p_more jsonb default '{}', p_source text default 'evt_1') returns void language sql as $$
   select booking.apply_refund((test.payment(b)).id, test.refund(b, 700, p_id, p_status) || p_more, p_source) from t $$;
@@ -41,6 +41,19 @@ do $$ begin perform pg_temp.say('re_6', 'succeeded', '{"metadata": {"command_id"
   perform pg_temp.say('re_7', 'succeeded', '{"metadata": {"command_id": "abc"}}'); end $$;
 select is((select count(*) from booking.refunds where stripe_refund_id in ('re_6', 're_7') and command_id is null), 2::bigint,
   'a command that is not ours is nobody''s');
+-- made for a request by a command that a restored database does not know
+create temp table q as select booking.request_refund((select student_id from booking.bookings where id = (select b from t)),
+  (select b from t), 700, 'It was cancelled.') as r;
+do $$ begin perform pg_temp.say('re_11', 'pending', jsonb_build_object('metadata', jsonb_build_object(
+  'command_id', '01890000-0000-7000-8000-000000000002', 'request_id', (select request_id from booking.list_refund_requests())))); end $$;
+select results_eq($$ select detail ->> 'status', (detail ->> 'amount')::bigint, detail ? 'request_id' from booking.alerts
+  where kind = 'refund_unexpected' and subject = 're_11' $$, $$ values ('pending', 700::bigint, true) $$,
+  'a person is told that a request which nobody has approved here has its money');
+do $$ begin perform pg_temp.say('re_11', 'succeeded', '{"metadata": {"request_id": "abc"}}'); end $$;
+select is((select times from booking.alerts where subject = 're_11'), 1, 'once');
+do $$ begin perform pg_temp.say('re_12', 'succeeded', '{"metadata": {"request_id": "abc"}}'); end $$;
+select results_eq($$ select detail - 'payment_id' from booking.alerts where subject = 're_12' $$,
+  $$ values ('{"request_id": "abc", "amount": 700}'::jsonb) $$, 'and also when the request is gone');
 select throws_ok($$ select pg_temp.say('re_8', 'lost') $$, '22P02', 'invalid input value for enum booking.refund_status: "lost"',
   'a status that Stripe does not document is an error');
 select * from finish();

@@ -135,6 +135,51 @@ select is(pg_temp.apply('charge.expired', test.charge(pg_temp.b())) || ' ' || pg
 do $$ begin perform pg_temp.start('authorize'); perform booking.confirm_booking_transaction(test.expert(pg_temp.b()), pg_temp.b(), 'decline'); end $$;
 select is(pg_temp.apply('payment_intent.canceled', test.intent(pg_temp.b(), 'canceled')) || ' ' || pg_temp.taken(), 'declined/cancelled 0', 'a declined booking stays declined, its seat is freed once');
 
+
+-- -- money for a hold that had lapsed
+create temp table h (n text, id uuid, class uuid);
+create function pg_temp.lapsed(p_n text, p_full boolean default false) returns void language plpgsql as $$
+declare v_class uuid := test.make_class(1);
+begin
+  delete from h;
+  insert into h select p_n, test.hold_seat(v_class, 'ann'), v_class;
+  perform test.lapse(id) from h;
+  if p_full then perform test.hold_seat(v_class, 'bob'); end if;
+end $$;
+create function pg_temp.arrives(p_type text, p_object jsonb) returns text language plpgsql as $$
+begin
+  perform booking.apply_stripe_object(p_object, p_type, booking.clock(), 'evt_y');
+  return (select concat_ws(' ', b.status, n.status, p.status, test.seats_taken(class)) || ': ' || array_to_string(test.commands(h.id), ', ')
+    from h join booking.bookings b on b.id = h.id join booking.payments p on p.id = b.payment_id
+    left join booking.bookings n on n.id = p.booking_id and n.id <> b.id);
+end $$;
+do $$ begin perform pg_temp.lapsed('webhook'); end $$;
+select is(test.commands(id), array['cancel_payment_intent pending'], 'the hold has lapsed: its PaymentIntent is to be cancelled') from h;
+select is(pg_temp.arrives('payment_intent.processing', test.intent(id, 'processing')), 'cancelled processing 0: cancel_payment_intent pending', 'on its way is not there') from h;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded', 0)), 'cancelled authorized 0: cancel_payment_intent pending', 'succeeded without an amount neither') from h;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled confirmed captured 1: cancel_payment_intent done/superseded',
+  'its money arrives: seated again in a new booking, and the cancel that nobody sent is dropped') from h;
+select is(pg_temp.arrives('charge.succeeded', test.charge(id, true)), 'cancelled confirmed captured 1: cancel_payment_intent done/superseded', 'the charge''s event changes nothing') from h;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled confirmed captured 1: cancel_payment_intent done/superseded', 'nor the same again') from h;
+select is(count(*), 1::bigint, 'one new booking') from h, booking.bookings b where b.slot_id = h.class and b.id <> h.id;
+do $$ begin perform pg_temp.lapsed('charge'); end $$;
+select is(pg_temp.arrives('charge.succeeded', test.charge(id, true)), 'cancelled confirmed captured 1: cancel_payment_intent done/superseded', 'the charge may be first') from h;
+do $$ begin perform pg_temp.lapsed('full', true); end $$;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled captured 1: cancel_payment_intent done/superseded, create_refund pending', 'no seat: all of it goes back') from h;
+do $$ begin perform booking.cancel_booking_transaction('bob', test.seat_of(class, 'bob')) from h; end $$;
+select is(pg_temp.arrives('charge.succeeded', test.charge(id, true)), 'cancelled captured 0: cancel_payment_intent done/superseded, create_refund pending',
+  'a seat that comes free later changes nothing: the refund is on its way') from h;
+-- a cancel that was sent already: its outcome must be known, and can only be a refusal
+do $$ begin perform pg_temp.lapsed('sent'); perform booking.claim_stripe_command(test.open_command(id), 'w') from h; end $$;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled confirmed captured 1: cancel_payment_intent running', 'seated again while the cancel is at Stripe') from h;
+do $$ begin perform booking.fail_stripe_command(c.id, 'w', jsonb_build_object('code', 'payment_intent_unexpected_state', 'http_status', 400,
+  'payment_intent', test.intent(h.id, 'succeeded')), false) from h, booking.bookings b, booking.stripe_commands c where b.id = h.id and c.payment_id = b.payment_id; end $$;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled confirmed captured 1: cancel_payment_intent done/refused', 'Stripe refuses it: all is well') from h;
+do $$ begin perform pg_temp.lapsed('applied'); perform test.run_commands(id) from h; end $$;
+select is(pg_temp.arrives('payment_intent.succeeded', test.intent(id, 'succeeded')), 'cancelled cancelled 0: cancel_payment_intent done/applied, create_refund pending',
+  'paid although it had been canceled (which Stripe never says): outside our books, given back') from h;
+select is_empty($$ select * from booking.check_invariants() $$, 'seats, books and statistics add up');
+
 -- -- PaymentIntents that are not the one we keep
 create function pg_temp.stray() returns text[] language sql as $$
   select coalesce(array_agg(operation || ' ' || status order by ctid), '{}') from booking.stripe_commands where stripe_id = 'pi_stray' and payment_id = (test.payment(pg_temp.b())).id $$;

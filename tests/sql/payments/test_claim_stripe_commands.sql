@@ -1,5 +1,5 @@
 -- booking.claim_stripe_commands(): due commands for a worker, for the time of a lease.
-select plan(27);
+select plan(34);
 select test.set_clock('2026-03-10 12:00Z');
 create temp table t as select n, test.book() as b from generate_series(1, 5) n;
 do $$ begin perform test.authorize(b) from t; end $$;
@@ -59,6 +59,41 @@ select results_eq($$ select a.kind, a.subject, a.detail ->> 'operation', a.detai
 select is(test.state(b), 'confirmed/authorized', 'nobody''s booking is touched by that') from t where n = 3;
 do $$ begin perform pg_temp.claim('w8'); end $$;
 select is((select times from booking.alerts), 1, 'once');
+-- what waited for a command that is dead goes on
+select test.set_clock('2026-03-11 12:00Z');
+create function pg_temp.die(p_command uuid) returns void language plpgsql as $$
+begin
+  update booking.stripe_commands k set status = 'running', attempts = 3, locked_by = 'w', lease_until = booking.clock()
+  where k.id = p_command;
+  perform booking.claim_stripe_commands('w9', p_min_age => '1 day'); -- nothing else is claimed
+end $$;
+create temp table d as select test.captured_booking('7 days') as refunded, test.book() as cancelled, test.book() as captured;
+do $$ declare v_request uuid; begin
+  for i in 1 .. 2 loop
+    select booking.request_refund(test.student(refunded), refunded, 1000 * i) into v_request from d;
+    perform booking.decide_refund_request('admin', v_request, 'approve');
+  end loop;
+  perform pg_temp.die(test.open_command(refunded)) from d;
+end $$;
+select is(array(select q.status || ' ' || coalesce(k.status::text, '-') from booking.refund_requests q
+                left join booking.stripe_commands k on k.id = q.command_id order by q.amount), '{approved dead,approved pending}',
+  'the next refund that was approved is sent when the one before it is dead');
+do $$ begin perform test.authorize(cancelled) from d; perform test.confirm(cancelled) from d;
+  update booking.stripe_commands k set attempts = 1 from d where k.id = test.open_command(cancelled);
+  perform booking.cancel_booking_transaction(test.student(cancelled), cancelled) from d; end $$;
+select is(test.commands(cancelled), '{capture_payment_intent pending}', 'a release waits for a capture that was sent') from d;
+do $$ begin perform pg_temp.die(test.open_command(cancelled)) from d; end $$;
+select is(test.commands(cancelled), '{capture_payment_intent dead,cancel_payment_intent pending}', 'and is queued when that is dead') from d;
+do $$ begin perform test.authorize(captured) from d; perform test.confirm(captured) from d;
+  update booking.stripe_commands k set attempts = 1 from d where k.id = test.open_command(captured);
+  perform test.event('charge.captured', test.charge(captured, true)) from d;
+  perform pg_temp.die(test.open_command(captured)) from d; end $$;
+select is(test.state(captured) || ' ' || test.commands(captured)::text, 'confirmed/captured {"capture_payment_intent done/superseded"}',
+  'one whose wish has come true meanwhile is not dead') from d;
+select results_eq($$ select a.detail ->> 'operation' from booking.alerts a where a.first_at = booking.clock() order by 1 $$,
+  $$ values ('capture_payment_intent'), ('create_refund') $$, 'and nobody is told of it');
+select is((select count(*)::int from booking.stripe_commands k where k.locked_by = 'w9'), 0, 'nothing dead is claimed');
+select is_empty($$ select * from booking.check_invariants() $$, 'all is as it must be');
 grant usage on schema test to booking_app;
 set local role booking_app;
 select test.refused($$ select booking.claim_stripe_commands(null) $$, 'PT400', 'invalid_request', '{"field": "worker"}', 'no worker');

@@ -1,5 +1,5 @@
 -- booking.close_fulfilled_commands(): a dead command whose wish came true in another way is closed, its alert resolved.
-select plan(12);
+select plan(21);
 create function pg_temp.dead(p_booking uuid) returns uuid language plpgsql as $$
 declare v_id uuid;
 begin
@@ -53,4 +53,28 @@ end $$;
 select is(pg_temp.state(id), 'done superseded', 'a hold that is gone leaves nothing to capture') from nc;
 select is(pg_temp.open_alerts(id), 0::bigint, 'and nothing for a person to do') from nc;
 select is_empty('select * from booking.check_invariants()', 'the books are in order');
+-- refund requests
+create temp table p as select test.captured_booking('10 hours') as b;
+create temp table pq as select test.ask(b, 2000) as id from p;
+create temp table pc as select test.approve(id) as id from pq;
+do $$ begin perform booking.claim_stripe_command(id, 'w') from pc; perform booking.fail_stripe_command(id, 'w', '{"type": "api_connection_error"}', false) from pc; end $$;
+do $$ begin perform booking.cancel_booking_transaction(test.student(b), b) from p; perform test.event('refund.created', test.refund(b, 2600, 're_p')) from p; end $$;
+select is(pg_temp.state(id), 'dead', 'a request is not paid because the policy is') from pc;
+select is(pg_temp.open_alerts(id), 1::bigint, 'its alert stays') from pc;
+do $$ begin perform test.event('refund.created', test.refund(b, 2000, 're_pq', 'pending', pc.id)) from p, pc; end $$;
+select is(pg_temp.state(id), 'done applied', 'its own refund was made after all: the command is done') from pc;
+select is((test.request(id)).status::text, 'approved', 'its request waits for the refund') from pq;
+select is(pg_temp.open_alerts(id), 0::bigint, 'the alert is resolved') from pc;
+do $$ begin perform test.event('refund.updated', test.refund(b, 2000, 're_pq', 'succeeded', pc.id)) from p, pc; end $$;
+select is((test.request(id)).status::text, 'refunded', 'and then it is refunded') from pq;
+create temp table o as select test.captured_booking('10 hours') as b;
+do $$ begin perform booking.cancel_booking_transaction(test.student(b), b) from o; end $$;
+create temp table oc as select test.open_command(b) as id from o;
+create temp table oq as select test.ask(b, 2500) as id from o;
+do $$ begin perform test.approve(id) from oq; perform booking.claim_stripe_command(id, 'w') from oc; perform booking.fail_stripe_command(id, 'w', '{"type": "api_connection_error"}', false) from oc;
+  perform test.run_commands(b) from o; end $$;
+select is((test.request(id)).status::text, 'refunded', 'a request on top of the policy is paid') from oq;
+select is(pg_temp.state(id), 'dead', 'which does not pay what the policy owes') from oc;
+do $$ begin perform test.event('refund.created', test.refund(b, 2500, 're_o')) from o; end $$;
+select is(pg_temp.state(id), 'done superseded', 'that is paid by hand') from oc;
 select * from finish();

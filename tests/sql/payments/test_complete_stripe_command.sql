@@ -1,5 +1,5 @@
 -- booking.complete_stripe_command(): Stripe did what a command asked; its object is applied like an event.
-select plan(25);
+select plan(29);
 create temp table t (n text, b uuid, id uuid);
 create function pg_temp.b(p_n text) returns uuid language sql as $$ select b from t where n = p_n $$;
 create function pg_temp.id(p_n text) returns uuid language sql as $$ select id from t where n = p_n $$;
@@ -63,5 +63,14 @@ select is(test.state(pg_temp.b('late')), 'confirmed/captured', 'is applied too')
 do $$ begin perform booking.complete_stripe_command(pg_temp.id('said otherwise'), 'w', test.intent(pg_temp.b('said otherwise'), 'canceled')); end $$;
 select is(test.state(pg_temp.b('said otherwise')), 'cancelled/cancelled', 'what Stripe says is applied, whatever was asked');
 select is(test.seats_taken((test.booking(pg_temp.b('said otherwise'))).slot_id), 0, 'with the seat');
+
+-- a command for an order
+create temp table o as select test.open_order() as id, test.open_order() as lost;
+create temp table oc as select booking.queue_session_expiry(id) as id, booking.queue_session_expiry(lost) as lost from o;
+do $$ begin perform booking.claim_stripe_command(oc.id, 'w'), booking.claim_stripe_command(oc.lost, 'w') from oc; end $$;
+select is(booking.complete_stripe_command(oc.id, 'w', test.checkout_session(o.id, 'expired') - 'metadata'), true, 'a session was ended') from o, oc;
+select is((test.order_row(id)).status || test.order_commands(id)::text, 'expired{"expire_checkout_session done/applied"}', 'and its order with it') from o;
+select is(booking.complete_stripe_command(oc.lost, 'somebody else', test.checkout_session(o.lost, 'expired')), false, 'who lost the lease') from o, oc;
+select is((test.order_row(lost)).status || test.order_commands(lost)::text, 'expired{"expire_checkout_session running"}', 'is believed all the same') from o;
 select is_empty($$ select * from booking.check_invariants() $$, 'and all the books are right');
 select * from finish();

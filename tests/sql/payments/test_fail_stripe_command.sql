@@ -150,6 +150,12 @@ do $$ begin update booking.stripe_commands set attempts = 24, run_at = booking.c
   perform booking.claim_stripe_command(pg_temp.id('busy2'), 'w');
   perform pg_temp.fail('busy2', '{"type": "gateway_busy"}'); end $$;
 select is(pg_temp.said('busy2'), 'pending attempt 24 key 1', 'it never uses up the last attempt');
+create temp table turn as select run_at from booking.stripe_commands where id = pg_temp.id('busy2');
+do $$ begin update booking.stripe_commands set status = 'running', locked_by = 'w', lease_until = booking.clock() + interval '1 min', attempts = 25
+    where id = pg_temp.id('busy2');
+  perform pg_temp.fail('busy2', '{"type": "looked_up"}', true, '9 s'); end $$;
+select is(pg_temp.said('busy2'), 'pending attempt 24 key 1', 'nor does looked_up');
+select is((pg_temp.row('busy2')).run_at, turn.run_at, 'whose turn is the same as before') from turn;
 
 -- -- the last attempt, and what is final without a listed code
 create function pg_temp.last(p_n text, p_operation text default 'capture_payment_intent') returns text language plpgsql as $$
@@ -245,6 +251,32 @@ select is(pg_temp.said('r1') || ', ' || pg_temp.said('r2'), 'dead attempt 1 key 
   'a refund that Stripe will not make is a person''s work');
 select is(test.open_command(pg_temp.b('r1')), null, 'and not sent again');
 
+-- refused for a dispute that is known, it waits like any other refund of that payment
+do $$ begin perform pg_temp.claimed(n, 'create_refund') from unnest(array['r3', 'r4', 'r5']) n; perform test.dispute(pg_temp.b(n)) from unnest(array['r3', 'r4', 'r5']) n;
+  perform pg_temp.fail('r3', '{"http_status": 400, "code": "charge_disputed"}', false);
+  perform pg_temp.fail('r4', '{"http_status": 400, "code": "charge_already_refunded"}', false);
+  perform pg_temp.fail('r5', '{"http_status": 409, "code": "charge_disputed"}', true); end $$;
+select is(pg_temp.said(n), want, n || ': refused while the payment is disputed')
+from (values ('r3', 'done/refused attempt 1 key 1'), ('r4', 'dead attempt 1 key 1'), ('r5', 'pending attempt 1 key 1')) v (n, want);
+select is(pg_temp.alerts(pg_temp.id('r3')::text) || pg_temp.alerts((test.payment(pg_temp.b('r3'))).id::text), '{refund_held_by_dispute}',
+  'a person is told that it is held back, not that it failed');
+select is(test.open_command(pg_temp.b('r3')), null, 'nothing is sent while the dispute is open');
+do $$ begin perform test.dispute(pg_temp.b('r3'), 'won'); end $$;
+select is(test.commands(pg_temp.b('r3')), array['capture_payment_intent done/applied', 'create_refund done/refused', 'create_refund pending'],
+  'won: it is sent anew, under a key of its own');
+do $$ begin perform test.run_commands(pg_temp.b('r3')); end $$;
+select is(test.state(pg_temp.b('r3')), 'cancelled/refunded', 'and the student has the money');
+-- ... once: a dispute that was won does not hold a refund that Stripe still refuses
+do $$ begin perform pg_temp.claimed('r6', 'create_refund'); perform test.dispute(pg_temp.b('r6'), 'won');
+  perform pg_temp.fail('r6', '{"http_status": 400, "code": "charge_disputed"}', false); end $$;
+select is(pg_temp.said('r6'), 'dead attempt 1 key 1', 'refused for a dispute that nobody knows of: a person looks at it');
+
+-- refused because somebody has given the money back by hand, of which the event came before the refusal
+do $$ begin perform pg_temp.claimed('r7', 'create_refund'); perform test.event('refund.created', test.refund(pg_temp.b('r7'), 5000, 're_by_hand'));
+  perform pg_temp.fail('r7', '{"http_status": 400, "code": "charge_already_refunded"}', false); end $$;
+select is(pg_temp.said('r7') || ' ' || test.state(pg_temp.b('r7')), 'done/superseded attempt 1 key 1 cancelled/refunded', 'the wish has come true in another way');
+select is(pg_temp.alerts(pg_temp.id('r7')::text), '{}', 'so there is nothing to look at');
+
 -- -- a lease that was lost
 do $$ begin perform pg_temp.claimed('lost'); end $$;
 select is(pg_temp.fail('lost', '{"http_status": 400, "code": "charge_expired_for_capture"}', false, null, 'somebody else'), false, 'who does not hold it');
@@ -254,5 +286,68 @@ select is(pg_temp.fail('lost', jsonb_build_object('http_status', 400, 'code', 'p
   test.intent(pg_temp.b('lost'), 'succeeded')), false, null, 'somebody else'), false, 'what its error shows of the payment');
 select is(test.state(pg_temp.b('lost')), 'confirmed/captured', 'is true all the same');
 select is(pg_temp.said('lost'), 'running attempt 1 key 1', 'the command stays with its holder');
+
+-- -- a command for an order: the session itself must show what a refusal means
+create function pg_temp.ending(p_n text) returns void language plpgsql as $$
+declare v_order uuid := test.open_order();
+begin
+  insert into t select p_n, v_order, booking.queue_session_expiry(v_order);
+  perform booking.claim_stripe_command(pg_temp.id(p_n), 'w');
+end $$;
+create function pg_temp.session_refusal(p_n text, p_status text, p_paid text default null) returns jsonb language sql as $$
+  select jsonb_build_object('type', 'invalid_request_error', 'http_status', 400, 'checkout_session', test.checkout_session(pg_temp.b(p_n), p_status, p_paid)) $$;
+select pg_temp.ending(n) from unnest(array['s-open', 's-expired', 's-paid', 's-unpaid', 's-blind', 's-stranger', 's-lost', 's-dead', 's-intent']) n;
+select is(pg_temp.fail('s-open', pg_temp.session_refusal('s-open', 'open')), true, 'refused, and the session is open');
+select is(pg_temp.said('s-open'), 'pending attempt 1 key 2', 'open: again, under a new key');
+do $$ begin perform pg_temp.fail('s-expired', pg_temp.session_refusal('s-expired', 'expired'), false); end $$;
+select is(pg_temp.said('s-expired') || ' ' || (test.order_row(pg_temp.b('s-expired'))).status, 'done/applied attempt 1 key 1 expired', 'expired: the wish came true');
+do $$ begin perform pg_temp.fail('s-paid', pg_temp.session_refusal('s-paid', 'complete'), false); end $$;
+select is(pg_temp.said('s-paid') || ' ' || (test.order_row(pg_temp.b('s-paid'))).status, 'done/refused attempt 1 key 1 paid', 'complete: refused for good, and the order is paid');
+do $$ begin perform pg_temp.fail('s-unpaid', pg_temp.session_refusal('s-unpaid', 'complete', 'unpaid'), false); end $$;
+select is(pg_temp.said('s-unpaid') || ' ' || (test.order_row(pg_temp.b('s-unpaid'))).status, 'done/refused attempt 1 key 1 pending', 'complete and not paid yet');
+do $$ begin perform pg_temp.fail('s-blind', '{"http_status": 400, "code": "payment_intent_unexpected_state"}', false); end $$;
+select is(pg_temp.said('s-blind') || pg_temp.alerts(pg_temp.id('s-blind')::text)::text, 'dead attempt 1 key 1{command_dead}', 'a refusal that nothing confirms is a person''s work');
+do $$ begin perform pg_temp.fail('s-stranger', pg_temp.session_refusal('s-paid', 'complete'), true); end $$;
+select is(pg_temp.said('s-stranger'), 'pending attempt 1 key 2', 'another session confirms nothing');
+select is(pg_temp.fail('s-lost', pg_temp.session_refusal('s-lost', 'complete'), false, null, 'somebody else'), false, 'who lost the lease');
+select is(pg_temp.said('s-lost') || ' ' || (test.order_row(pg_temp.b('s-lost'))).status, 'running attempt 1 key 1 paid', 'leaves the command, and what was seen is true');
+do $$ begin perform pg_temp.fail('s-dead', '{"type": "api_connection_error"}'); end $$;
+select is(pg_temp.said('s-dead'), 'pending attempt 1 key 1', 'no answer: the same key again');
+do $$ begin perform pg_temp.fail('s-intent', jsonb_build_object('http_status', 400, 'payment_intent', jsonb_build_object('id', test.session_id(pg_temp.b('s-intent')), 'status', 'canceled')), false); end $$;
+select is(pg_temp.said('s-intent'), 'dead attempt 1 key 1', 'a PaymentIntent is no session');
+select is((pg_temp.row('s-paid')).last_error ? 'checkout_session', false, 'the session is not kept with the error');
+-- the cancel of a lapsed hold finds that it was paid: the answer seats the student again, as the webhook would
+create temp table lapsed as select test.hold_seat(test.make_class(1), 'ann') as id;
+do $$ begin perform test.lapse(id) from lapsed; insert into t select 'lapsed', id, test.open_command(id) from lapsed;
+  perform booking.claim_stripe_command(pg_temp.id('lapsed'), 'w');
+  perform pg_temp.fail('lapsed', jsonb_build_object('code', 'payment_intent_unexpected_state', 'http_status', 400, 'payment_intent', test.intent(id, 'succeeded')), false) from lapsed; end $$;
+select is(pg_temp.said('lapsed'), 'done/refused attempt 1 key 1', 'the cancel was refused');
+select is(n.status || ' ' || p.status, 'confirmed captured', 'the student has a seat again')
+from lapsed, booking.bookings b, booking.payments p, booking.bookings n where b.id = lapsed.id and p.id = b.payment_id and n.id = p.booking_id and n.id <> b.id;
 select is_empty($$ select * from booking.check_invariants() $$, 'and all the books are right');
+-- refund requests
+create function pg_temp.requested(p_n text) returns void language plpgsql as $$
+declare v_b uuid := test.captured_booking();
+begin
+  insert into t values (p_n, v_b, test.approve(test.ask(v_b, 2000)));
+  perform booking.claim_stripe_command(pg_temp.id(p_n), 'w');
+end $$;
+do $$ begin perform pg_temp.requested(n) from unnest(array['q refused', 'q unknown', 'q lost', 'q transient', 'q auth', 'q replayed']) n; end $$;
+do $$ begin
+  perform pg_temp.fail('q refused', '{"type": "invalid_request_error", "code": "charge_already_refunded", "http_status": 400}', false);
+  perform pg_temp.fail('q unknown', '{"type": "api_connection_error"}', false);
+  perform pg_temp.fail('q lost', '{"code": "charge_disputed", "http_status": 400}', false, null, 'somebody else');
+  perform pg_temp.fail('q transient', '{"code": "lock_timeout", "http_status": 400}', true);
+  perform pg_temp.fail('q auth', '{"code": "api_key_expired", "http_status": 401}', false);
+  perform pg_temp.fail('q replayed', '{"http_status": 500, "idempotent_replayed": true}', false);
+end $$;
+select is(pg_temp.said(n) || ' ' || array_to_string(test.requests(pg_temp.b(n)), ''), want, n) from (values
+  ('q refused', 'done/refused attempt 1 key 1 pending 2000'), ('q unknown', 'dead attempt 1 key 1 approved 2000'), ('q lost', 'running attempt 1 key 1 approved 2000'),
+  ('q transient', 'pending attempt 1 key 2 approved 2000'), ('q auth', 'pending attempt 1 key 1 approved 2000'), ('q replayed', 'done/refused attempt 1 key 1 pending 2000')) v (n, want);
+select is(pg_temp.alerts(pg_temp.id(n)::text), want, n || ': alerts') from (values ('q refused', '{}'::text[]), ('q unknown', '{command_dead}'), ('q replayed', '{}')) v (n, want);
+select is(pg_temp.alerts(q.id::text), array['refund_request_returned'], 'a person is told that the request came back') from booking.refund_requests q where q.booking_id = pg_temp.b('q refused');
+select is((select count(*) from booking.stripe_commands where payment_id = (test.payment(pg_temp.b('q refused'))).id and status in ('pending', 'running')), 0::bigint, 'nothing is sent by itself');
+do $$ begin perform test.approve(q.id) from booking.refund_requests q where q.booking_id = pg_temp.b('q refused'); perform test.run_commands(pg_temp.b('q refused')); end $$;
+select is(test.requests(pg_temp.b('q refused')), array['refunded 2000'], 'approved anew it is sent under another key, and paid');
+select is_empty('select * from booking.check_invariants()', 'the books are in order with requests');
 select * from finish();

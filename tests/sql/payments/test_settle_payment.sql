@@ -18,6 +18,7 @@ create function pg_temp.cancel(p_n text) returns text language sql as $$
   select c.refund_percent || ' ' || c.refund_amount from booking.cancel_booking_transaction(test.student(pg_temp.b(p_n)), pg_temp.b(p_n)) c $$;
 create function pg_temp.said(p_n text) returns text language sql as $$
   select test.state(pg_temp.b(p_n)) || ': ' || array_to_string(test.commands(pg_temp.b(p_n)), ', ') $$;
+create function pg_temp.state(p_n text) returns text language sql as $$ select test.state(pg_temp.b(p_n)) $$;
 create function pg_temp.due(p_n text) returns text language sql as $$
   select params ->> 'amount' from booking.stripe_commands where id = test.open_command(pg_temp.b(p_n)) $$;
 create function pg_temp.claim(p_n text) returns void language sql as $$
@@ -218,5 +219,88 @@ do $$ begin perform test.run_commands(b) from t where n like 'after all%'; perfo
   perform booking.settle_payment(b) from t where n like 'after all%'; end $$;
 select is(pg_temp.said('after all') || ', ' || pg_temp.said('after all 2'), 'cancelled/cancelled: cancel_payment_intent done/refused, create_refund done/applied, '
   || 'cancelled/cancelled: create_refund done/applied', 'once');
+-- a lapsed hold whose payment has moved on to a new booking has nothing to settle
+create temp table moved as select test.hold_seat(test.make_class()) as b;
+do $$ begin perform test.lapse(b), test.event('payment_intent.succeeded', test.intent(b, 'succeeded')) from moved; end $$;
+select is(booking.settle_payment(b), null, 'the old booking: nothing') from moved;
+select is(test.commands(b), array['cancel_payment_intent done/superseded'], 'no refund is queued for it') from moved;
 select is_empty($$ select * from booking.check_invariants() $$, 'and all the books are right');
+-- -- refund requests
+create function pg_temp.req(p_n text, p_amount bigint) returns uuid language plpgsql as $$
+declare v_q uuid := test.ask(pg_temp.b(p_n), p_amount);
+begin perform test.approve(v_q); return v_q; end $$;
+create function pg_temp.cmds(p_n text) returns text language sql as $$
+  select string_agg((c.params ->> 'amount') || case when c.refund_request_id is not null then ' asked ' else ' policy ' end || c.status || coalesce('/' || c.outcome, ''), ', ' order by c.created_at, c.id)
+  from booking.stripe_commands c where c.payment_id = (test.payment(pg_temp.b(p_n))).id and c.operation = 'create_refund' $$;
+create function pg_temp.reqs(p_n text) returns text language sql as $$ select array_to_string(test.requests(pg_temp.b(p_n)), ', ') $$;
+
+do $$ begin perform pg_temp.start('r1', 'capture'); perform pg_temp.req('r1', 2000); end $$;
+select is(pg_temp.cmds('r1'), '2000 asked pending', 'a live booking: an approved request is sent');
+do $$ begin perform booking.settle_payment(pg_temp.b('r1')) from generate_series(1, 3); perform test.event('charge.captured', test.charge(pg_temp.b('r1'), true)); end $$;
+select is(pg_temp.cmds('r1'), '2000 asked pending', 'once, whatever happens meanwhile');
+do $$ begin perform pg_temp.cancel('r1'); end $$;
+select is(pg_temp.cmds('r1'), '2000 asked pending', 'the policy does not take its place');
+do $$ begin perform test.run_command(test.open_command(pg_temp.b('r1'))); end $$;
+select is(pg_temp.cmds('r1'), '2000 asked done/applied, 3000 policy pending', 'the policy gives the rest after it');
+do $$ begin perform test.run_commands(pg_temp.b('r1')); end $$;
+select is(pg_temp.said('r1'), 'cancelled/refunded: capture_payment_intent done/applied, create_refund done/applied, create_refund done/applied', '2000 + 3000');
+
+do $$ begin perform pg_temp.start('r2', 'capture', '10 hours'); perform pg_temp.cancel('r2'); perform pg_temp.req('r2', 1000); end $$;
+select is(pg_temp.cmds('r2'), '2500 policy pending', 'an ended booking: the policy''s refund that is open goes first');
+do $$ begin perform test.run_commands(pg_temp.b('r2')); end $$;
+select is(pg_temp.cmds('r2') || ': ' || pg_temp.reqs('r2'), '2500 policy done/applied, 1000 asked done/applied: refunded 1000', 'then the request on top of it');
+
+do $$ begin perform pg_temp.start('r3', 'capture'); perform pg_temp.req('r3', 2000); perform pg_temp.dispute('r3', 'created', 'needs_response'); end $$;
+select is(pg_temp.cmds('r3') || ': ' || pg_temp.reqs('r3'), '2000 asked done/superseded: approved 2000', 'a dispute between approval and sending holds it back');
+select results_eq($$ select detail from booking.alerts where kind = 'refund_held_by_dispute' and subject = (test.payment(pg_temp.b('r3'))).id::text $$,
+  $$ select jsonb_build_object('amount', 2000, 'request_ids', jsonb_build_array(q.id)) from booking.refund_requests q where q.booking_id = pg_temp.b('r3') $$, 'a person is told which');
+do $$ begin perform pg_temp.dispute('r3', 'closed', 'won'); end $$;
+select is(pg_temp.cmds('r3') || ': ' || pg_temp.reqs('r3'), '2000 asked done/superseded, 2000 asked pending: approved 2000', 'won: it is sent');
+do $$ begin perform test.run_commands(pg_temp.b('r3')); end $$;
+select is(pg_temp.state('r3') || ': ' || pg_temp.reqs('r3'), 'confirmed/partially_refunded: refunded 2000', 'once');
+do $$ begin perform pg_temp.start('r4', 'capture'); perform pg_temp.req('r4', 2000); perform pg_temp.dispute('r4', 'created', 'needs_response'); perform pg_temp.dispute('r4', 'closed', 'lost'); end $$;
+select is(pg_temp.cmds('r4') || ': ' || pg_temp.reqs('r4'), '2000 asked done/superseded: pending 2000', 'lost: the bank has taken the money, the request is decided anew');
+select is((select detail ->> 'cause' from booking.alerts a join booking.refund_requests q on q.id::text = a.subject where a.kind = 'refund_request_returned' and q.booking_id = pg_temp.b('r4')),
+  'dispute_lost', 'and a person is told why');
+do $$ begin perform pg_temp.start('r5', 'capture'); perform pg_temp.req('r5', 2000); perform pg_temp.claim('r5'); perform pg_temp.dispute('r5', 'created', 'needs_response'); end $$;
+select is(pg_temp.cmds('r5') || ': ' || pg_temp.reqs('r5'), '2000 asked running: approved 2000', 'one that was sent is Stripe''s to judge');
+select is_empty($$ select from booking.alerts where kind = 'refund_held_by_dispute' and subject = (test.payment(pg_temp.b('r5'))).id::text $$, 'it is not held back, so nobody is told that it is');
+
+-- the money goes back in another way before it is sent
+do $$ begin perform pg_temp.start('r6', 'capture'); perform pg_temp.req('r6', 2000); perform test.event('refund.created', test.refund(pg_temp.b('r6'), 3001)); end $$;
+select is(pg_temp.cmds('r6') || ': ' || pg_temp.reqs('r6'), '2000 asked done/superseded: pending 2000', 'more than is left: it is not sent, it is decided anew');
+select is((select detail ->> 'cause' from booking.alerts a join booking.refund_requests q on q.id::text = a.subject where a.kind = 'refund_request_returned' and q.booking_id = pg_temp.b('r6')),
+  'exceeds_captured', 'and a person is told why');
+do $$ begin perform pg_temp.start('r7', 'capture'); perform pg_temp.req('r7', 1000); perform pg_temp.req('r7', 1500); perform pg_temp.req('r7', 2500);
+  perform test.event('refund.created', test.refund(pg_temp.b('r7'), 2000)); end $$;
+select is(pg_temp.cmds('r7') || ': ' || pg_temp.reqs('r7'), '1000 asked pending: approved 1000, approved 1500, pending 2500', 'the latest gives way, no more than must');
+do $$ begin perform test.run_commands(pg_temp.b('r7')); end $$;
+select is(pg_temp.cmds('r7') || ': ' || pg_temp.reqs('r7'), '1000 asked done/applied, 1500 asked done/applied: refunded 1000, refunded 1500, pending 2500', 'the others are paid');
+do $$ begin perform pg_temp.start('r8', 'capture', '10 hours'); perform pg_temp.cancel('r8'); perform pg_temp.req('r8', 2500); perform test.event('refund.created', test.refund(pg_temp.b('r8'), 2000)); end $$;
+select is(pg_temp.cmds('r8') || ': ' || pg_temp.reqs('r8'), '2500 policy done/superseded, 500 policy pending: approved 2500', 'a refund in the dashboard counts towards the policy, not the request');
+do $$ begin perform test.run_commands(pg_temp.b('r8')); end $$;
+select is(pg_temp.state('r8') || ' ' || (test.payment(pg_temp.b('r8'))).amount_refunded, 'cancelled/refunded 5000', '2000 by hand, 500, 2500');
+
+-- a decision that comes while a request's refund is in flight
+do $$ begin perform pg_temp.start('r9', 'capture', '10 hours'); perform pg_temp.req('r9', 4000); perform pg_temp.claim('r9'); perform pg_temp.cancel('r9'); end $$;
+select is(pg_temp.cmds('r9'), '4000 asked running', 'more than the policy gives is on its way: the policy adds nothing');
+do $$ begin perform booking.complete_stripe_command(test.open_command(pg_temp.b('r9')), 'w', test.answer(test.open_command(pg_temp.b('r9')))); end $$;
+select is(pg_temp.cmds('r9') || ': ' || pg_temp.reqs('r9'), '4000 asked done/applied: refunded 4000', 'nor afterwards');
+-- refused for good: the policy owes what the request did not give
+do $$ begin perform pg_temp.start('r10', 'capture', '10 hours'); perform pg_temp.req('r10', 2000); perform pg_temp.claim('r10'); perform pg_temp.cancel('r10');
+  perform booking.fail_stripe_command(test.open_command(pg_temp.b('r10')), 'w', '{"code": "charge_disputed", "http_status": 400}', false); end $$;
+select is(pg_temp.cmds('r10') || ': ' || pg_temp.reqs('r10'), '2000 asked done/refused, 2500 policy pending: pending 2000', 'a request that Stripe refused has given nothing: the policy gives all of its own');
+-- the request gives way to what the policy owes, at once
+do $$ begin perform pg_temp.start('r12', 'capture'); perform pg_temp.req('r12', 2000); perform pg_temp.cancel('r12'); perform test.event('refund.created', test.refund(pg_temp.b('r12'), 3500)); end $$;
+select is(pg_temp.cmds('r12') || ': ' || pg_temp.reqs('r12'), '2000 asked done/superseded, 1500 policy pending: pending 2000', 'too much for the request, and the policy''s rest is sent in its place');
+do $$ begin perform pg_temp.start('r13', 'capture', '10 hours'); perform pg_temp.cancel('r13'); perform pg_temp.req('r13', 2500); perform test.event('refund.created', test.refund(pg_temp.b('r13'), 2500)); end $$;
+select is(pg_temp.cmds('r13') || ': ' || pg_temp.reqs('r13'), '2500 policy done/superseded, 2500 asked pending: approved 2500',
+  'the policy is paid by hand: a command of its own takes the place of the policy''s, though it asks for as much');
+-- captured more later
+do $$ begin perform pg_temp.start('r11', 'authorize'); perform test.event('payment_intent.succeeded', test.intent(pg_temp.b('r11'), 'succeeded', 3000)); perform pg_temp.req('r11', 3000);
+  perform test.run_commands(pg_temp.b('r11')); perform test.event('payment_intent.succeeded', test.intent(pg_temp.b('r11'), 'succeeded', 5000)); end $$;
+select is(pg_temp.state('r11') || ': ' || pg_temp.cmds('r11'), 'pending/partially_refunded: 3000 asked done/applied', 'of a booking that waits for its expert, too');
+do $$ begin perform booking.confirm_booking_transaction(test.expert(pg_temp.b('r11')), pg_temp.b('r11'), 'decline'); end $$;
+select is(pg_temp.cmds('r11'), '3000 asked done/applied, 2000 policy pending', 'declined: the rest goes back');
+select is_empty($$ select * from booking.check_invariants() $$, 'requests and policies: all the books are right');
 select * from finish();

@@ -76,6 +76,30 @@ commit;
 select test.refused($$ select * from booking.get_booking_stats('2026-03-10 12:00:00.000001Z', '2026-03-10 12:00Z') $$, 'PT400', 'invalid_request', '{"field": "to"}',
   'a window that ends before it begins');
 
+-- windows of any length: hours, days and months give what the hours alone give
+begin;
+insert into booking.stat_deltas (metric, hour, currency, quantity, amount)
+select m, '2024-11-20Z'::timestamptz + n * interval '5 hours', case m when 'booked' then '' else 'usd' end, n, n * 7
+from generate_series(0, 2000) n, unnest(array['booked', 'captured']::booking.stat_metric[]) m;
+do $$ begin perform booking.roll_up_stats(); end $$;
+insert into booking.stat_deltas (metric, hour, quantity) values ('booked', '2025-02-01Z', 1000000);
+select is_empty($$
+  with w as (
+    select f, t, pg_temp.stats(f, t) as s
+    from unnest(array[null, '-infinity', '2024-11-30 07:00Z', '2024-12-01Z', '2024-12-01 01:00Z', '2025-01-30Z', '2025-02-01Z', '2025-02-01 13:00Z', '2025-12-31 23:00Z']::timestamptz[]) f,
+      unnest(array[null, 'infinity', '2024-12-01Z', '2024-12-01 02:00Z', '2024-12-31Z', '2025-02-01Z', '2025-02-01 01:00Z', '2025-03-01 02:00Z', '2025-03-02Z', '2026-01-01Z']::timestamptz[]) t
+    where f <= t or f is null or t is null
+  )
+  select f, t, s ->> 'total_bookings' from w
+  where (s ->> 'total_bookings')::bigint <> (select coalesce(sum(l.quantity), 0) from (
+      select metric, hour, quantity from booking.stat_hours union all select metric, hour, quantity from booking.stat_deltas) l
+      where l.metric = 'booked' and (f is null or l.hour >= f) and (t is null or l.hour < t))
+    or coalesce((s #>> '{captured_amounts, usd}')::bigint, 0) <> (select coalesce(sum(h.amount), 0) from (
+      select metric, hour, currency, amount from booking.stat_hours union all select metric, hour, currency, amount from booking.stat_deltas) h
+      where h.metric = 'captured' and h.currency = 'usd' and (f is null or h.hour >= f) and (t is null or h.hour < t)) $$,
+  'hours, days and months of a window add up to its hours, whatever its ends');
+rollback;
+
 -- what people and workers have to do
 do $$ begin
   perform test.event('charge.captured', test.charge(id, true) || '{"currency": "gbp"}') from b where what = 'pending';

@@ -13,4 +13,6 @@ select is(booking.resolve_alert(0, 'dba'), false, 'an alert that is not there');
 select is(booking.resolve_alert(null, 'dba'), false, 'no alert');
 select test.refused(format('select booking.resolve_alert(%s, %L)', id, actor), 'PT400', 'invalid_request', '{"field": "actor"}', 'by ' || coalesce(quote_literal(actor), 'nobody'))
 from ids, unnest(array[null, '', repeat('x', 256)]) actor where subject = 'dp_2';
+select results_eq($$ select actor, action, detail, subject::bigint from booking.audit_log where action = 'alert.resolved' $$,
+  $$ select 'dba', 'alert.resolved', '{"kind": "dispute", "subject": "dp_1"}'::jsonb, id from ids where subject = 'dp_1' $$, 'the audit log has it once');
 select * from finish();

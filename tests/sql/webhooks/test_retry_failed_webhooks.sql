@@ -1,5 +1,5 @@
 -- booking.retry_failed_webhooks(): applies events again whose effect could not be applied.
-select plan(23);
+select plan(28);
 select test.set_clock('2026-03-10 12:00Z');
 create temp table t as select n, test.book() as b from generate_series(1, 4) n;
 create function pg_temp.b(p_n int) returns uuid language sql as $$ select b from t where n = p_n $$;
@@ -47,5 +47,20 @@ select is((select booking.process_webhook_event(payload) from booking.webhook_ev
 select test.refused($$ select booking.retry_failed_webhooks(0) $$, 'PT400', 'invalid_request', '{"field": "limit"}', 'a limit of nothing');
 select test.refused($$ select booking.retry_failed_webhooks(10001) $$, 'PT400', 'invalid_request', '{"field": "limit"}', 'too many');
 select test.refused($$ select booking.retry_failed_webhooks(null) $$, 'PT400', 'invalid_request', '{"field": "limit"}', 'no limit');
+-- an order's event
+create temp table o as select test.open_order() as id, test.open_order() as other;
+do $$ begin
+  perform test.event('checkout.session.completed', test.checkout_session(other) || '{"payment_intent": "pi_taken"}') from o;
+  perform test.event('checkout.session.completed', test.checkout_session(id) || '{"payment_intent": "pi_taken"}', 'evt_order') from o;
+  update booking.webhook_events set payload = jsonb_set(payload, '{data,object,payment_intent}', '"pi_free"') where stripe_event_id = 'evt_order'; end $$;
+select is((select status::text from booking.webhook_events where stripe_event_id = 'evt_order'), 'failed', 'another order''s PaymentIntent');
+select is(booking.retry_failed_webhooks(), 1, 'once that is mended it succeeds');
+select is((test.order_row(id)).status::text, 'paid', 'with its effect') from o;
+-- money for a hold that lapsed
+create temp table l as select test.hold_seat(test.make_class(40), 'ann') as b;
+do $$ begin perform test.lapse(b) from l; perform test.event('payment_intent.succeeded', test.intent(b, 'succeeded', 9999), 'evt_lapsed') from l;
+  update booking.webhook_events set payload = jsonb_set(payload, '{data,object,amount_received}', '3000') where stripe_event_id = 'evt_lapsed'; end $$;
+select is(booking.retry_failed_webhooks(), 1, 'the money for a lapsed hold is applied late');
+select is((test.booking(test.seat_of((test.booking(b)).slot_id, 'ann'))).status::text, 'confirmed', 'and its student is seated again') from l;
 select is_empty($$ select * from booking.check_invariants() $$, 'and all the books are right');
 select * from finish();

@@ -1,0 +1,44 @@
+-- A student's own refund requests, newest first, a page at a time: p_after is the last id of the page before. Who decided
+-- is not shown. Amounts in minor units, times UTC.
+-- Locks: none. Errors: PT400 invalid_request (DETAIL.field student_id, status, limit).
+create or replace function booking.list_own_refund_requests(
+  p_student_id text,
+  p_status text default null,
+  p_after uuid default null,
+  p_limit int default 50
+)
+returns table (
+  request_id uuid,
+  booking_id uuid,
+  amount bigint,
+  currency text,
+  reason text,
+  status booking.refund_request_status,
+  decided_at timestamptz,
+  note text,
+  created_at timestamptz,
+  updated_at timestamptz
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_status booking.refund_request_status;
+begin
+  perform booking.require_person('student_id', p_student_id);
+  v_status := booking.require_refund_request_page(p_status, p_limit);
+  return query
+    select q.id, q.booking_id, q.amount, q.currency::text, q.reason, q.status, q.decided_at, q.note, q.created_at, q.updated_at
+    from booking.refund_requests q
+    where q.student_id = p_student_id
+      and q.id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff') and (v_status is null or q.status = v_status)
+    order by q.id desc
+    limit p_limit;
+end
+$$;
+
+revoke all on function booking.list_own_refund_requests(text, text, uuid, int) from public;
+grant execute on function booking.list_own_refund_requests(text, text, uuid, int) to booking_app;
+comment on function booking.list_own_refund_requests(text, text, uuid, int) is
+  'A student''s own refund requests, newest first, a page at a time (p_after: last id of the page before)';

@@ -1,0 +1,3 @@
+-- Verify pgbooking:0017.seat_counters on pg
+BEGIN;
+ROLLBACK;

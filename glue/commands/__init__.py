@@ -1,0 +1,1 @@
+"""Commands of `pgbooking` that have a module of their own; cli.py puts them together."""

@@ -1,0 +1,41 @@
+-- booking.refundable_amount(): what of a payment may still be asked for.
+select * from no_plan();
+create temp table t (n text, b uuid);
+insert into t values ('live', test.captured_booking()), ('half', test.captured_booking('10 hours')), ('held', test.captured_booking()), ('unpaid', test.book());
+create function pg_temp.b(p_n text) returns uuid language sql as $$ select b from t where n = p_n $$;
+create function pg_temp.left(p_n text, p_request uuid default null) returns bigint language sql as $$
+  select booking.refundable_amount((test.payment(pg_temp.b(p_n))).id, p_request) $$;
+do $$ begin perform test.authorize(pg_temp.b('unpaid')); end $$;
+select is(booking.refundable_amount('01890000-0000-7000-8000-000000000001'), null, 'no payment');
+select is(pg_temp.left('unpaid'), 0::bigint, 'a hold is not captured');
+select is(pg_temp.left('live'), 5000::bigint, 'all that was captured');
+create temp table q as select test.ask(pg_temp.b('live'), 1000) as id;
+select is(pg_temp.left('live'), 4000::bigint, 'less what a pending request asks for');
+select is(pg_temp.left('live', id), 5000::bigint, 'which does not stand in its own way') from q;
+do $$ begin perform test.approve(id) from q; end $$;
+select is(pg_temp.left('live'), 4000::bigint, 'less what is approved');
+do $$ begin perform test.run_commands(pg_temp.b('live')); end $$;
+select is(pg_temp.left('live'), 4000::bigint, 'less what is refunded');
+do $$ begin perform test.event('refund.created', test.refund(pg_temp.b('live'), 700, 're_live')); end $$;
+select is(pg_temp.left('live'), 3300::bigint, 'less what was refunded in the dashboard');
+do $$ begin perform test.event('refund.failed', test.refund(pg_temp.b('live'), 700, 're_live', 'failed')); end $$;
+select is(pg_temp.left('live'), 4000::bigint, 'what failed is with us again');
+create temp table r as select test.ask(pg_temp.b('live'), 400) as id;
+do $$ begin perform test.approve(id, 'reject') from r; end $$;
+select is(pg_temp.left('live'), 4000::bigint, 'what was rejected may be asked for again');
+do $$ begin perform test.fail_refund((test.request(id)).command_id) from q; end $$;
+select is(pg_temp.left('live'), 4000::bigint, 'a request whose refund failed is pending again');
+select is(pg_temp.left('live', id), 5000::bigint, 'and may be approved again') from q;
+do $$ begin perform booking.cancel_booking_transaction(test.student(pg_temp.b('half')), pg_temp.b('half')); end $$;
+select is(pg_temp.left('half'), 2500::bigint, 'less what the policy is giving back');
+-- what the policy still owes and has not queued: a request's refund is under way first
+create temp table o as select test.ask(pg_temp.b('held'), 1000) as id;
+do $$ begin perform test.approve(id) from o; perform booking.cancel_booking_transaction(test.student(pg_temp.b('held')), pg_temp.b('held')); end $$;
+select is(booking.policy_due((test.payment(pg_temp.b('held'))).id), 4000::bigint, 'the policy waits for the request''s refund');
+select is(pg_temp.left('held'), 0::bigint, 'and what it owes is nobody else''s');
+do $$ begin perform test.dispute(b) from t where n in ('live', 'half'); end $$;
+select is(pg_temp.left('live') || ' ' || pg_temp.left('half'), '0 0', 'nothing while a dispute is open');
+do $$ begin perform test.dispute(pg_temp.b('live'), 'won'), test.dispute(pg_temp.b('half'), 'lost'); end $$;
+select is(pg_temp.left('live') || ' ' || pg_temp.left('half'), '4000 0', 'won: as before; lost: the bank has taken it');
+select is_empty('select * from booking.check_invariants()', 'the books are in order');
+select * from finish();

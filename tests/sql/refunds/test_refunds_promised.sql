@@ -1,0 +1,34 @@
+-- booking.refunds_promised(): what of a payment has left or is sure to leave.
+select plan(15);
+create temp table t as select test.captured_booking() as b;
+create function pg_temp.promised() returns bigint language sql as $$ select booking.refunds_promised((test.payment(b)).id) from t $$;
+select is(booking.refunds_promised('01890000-0000-7000-8000-000000000001'), null, 'no payment');
+select is(pg_temp.promised(), 0::bigint, 'nothing yet');
+do $$ begin perform test.event('refund.created', test.refund(b, 700, 're_a', 'pending')) from t; end $$;
+select is(pg_temp.promised(), 700::bigint, 'a refund on its way');
+do $$ begin perform test.event('refund.failed', test.refund(b, 700, 're_a', 'failed')) from t; end $$;
+select is(pg_temp.promised(), 0::bigint, 'a refund that failed left the money with us');
+create temp table q as select test.ask(b, 500) as id from t;
+select is(pg_temp.promised(), 0::bigint, 'what is only asked for is not promised');
+create temp table c as select test.approve(id) as id from q;
+select is(pg_temp.promised(), 500::bigint, 'an approved request whose command waits');
+create temp table q2 as select test.ask(b, 300) as id from t;
+do $$ begin perform test.approve(id) from q2; end $$;
+select is(pg_temp.promised(), 800::bigint, 'and one whose command is still to come');
+do $$ begin perform booking.claim_stripe_command(id, 'w') from c; end $$;
+select is(pg_temp.promised(), 800::bigint, 'sent');
+do $$ begin perform test.event('refund.created', test.refund(b, 500, 're_b', 'pending', c.id)) from t, c; end $$;
+select is(pg_temp.promised(), 800::bigint, 'a command whose refund is known counts once');
+do $$ begin perform booking.complete_stripe_command(c.id, 'w', test.refund(b, 500, 're_b', 'succeeded', c.id)) from t, c; end $$;
+select is(pg_temp.promised(), 800::bigint, 'its answer changes nothing');
+do $$ begin perform booking.claim_stripe_command(test.open_command(b), 'w') from t; perform booking.fail_stripe_command(test.open_command(b), 'w', '{"type": "x"}', false) from t; end $$;
+select is((test.request(id)).status::text || ' ' || (select status from booking.stripe_commands where id = (test.request(q2.id)).command_id), 'approved dead', 'a command of unknown outcome dies') from q2;
+select is(pg_temp.promised(), 800::bigint, 'a dead command counts: nobody knows whether Stripe did it');
+do $$ begin perform test.approve(id, 'reject') from q2; end $$;
+select is(pg_temp.promised(), 500::bigint, 'given up by a person it does not');
+insert into booking.stripe_commands (id, payment_id, operation, stripe_id, params, status)
+  select booking.new_id(p_near => (test.payment(b)).id), (test.payment(b)).id, 'create_refund', 'pi_stray', '{"amount": 5000}', 'pending' from t;
+select is(pg_temp.promised(), 500::bigint, 'the refund of a stray PaymentIntent is not this payment''s');
+do $$ begin perform test.fail_refund(id) from c; end $$;
+select is(pg_temp.promised(), 0::bigint, 'a request whose refund failed promises nothing until it is approved anew');
+select * from finish();
