@@ -1,0 +1,1 @@
+"""Booking a slot with Django and Django REST framework, as their documents teach it."""

@@ -1,0 +1,108 @@
+"""Our server against a bare Flask that does one insert and, where it matters, asks Stripe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+from bench import floor, stripe_stub
+from bench.drive import Sample
+from bench.load import Server, load, python, served
+from bench.measure import Row, Size
+from bench.site import confirmations, creations, environment, intents, ours, to_floor, webhooks
+from bench.stage import Database, Stage
+
+CONNECTIONS = 32
+WORKERS = 2
+POOL = 8
+PAYMENTS = CONNECTIONS
+"""Of each process: nobody is sent away because others ask Stripe."""
+FLOOR_THREADS = 8
+"""What bare Flask is fastest with."""
+CALLS = 12_000
+"""A round, at most."""
+REQUESTS, GROWTH_MB = 20_000, 50
+"""So many requests to each worker process may make it grow by less than this."""
+
+Requests = Callable[[Iterable[int]], Iterable[bytes]]
+
+
+def rows(stage: Stage, size: Size) -> Iterator[Row]:
+    """One request for each number, which is a slot's, a booking's, or an event's."""
+    calls = min(size.calls, CALLS)
+    total = calls * (size.rounds + 1)
+    with ExitStack() as stack:
+        database = stage.database()
+        stack.callback(database.drop)
+        database.load(
+            f"call bench.load_slots(0, {4 * total})",
+            f"call bench.load_bookings(0, {3 * total}, 'pending', '1 minute', 1000)",
+            f"call bench.load_payments(0, {total}, 'pending')",
+            f"call bench.load_payments({total}, {total}, 'authorized')",
+        )
+        stripe = stack.enter_context(served(stripe_stub.command, {}))
+        settings = environment(database, pool=POOL, payments=PAYMENTS, stripe_url=stripe.url)
+        site = stack.enter_context(ours(settings, workers=WORKERS))
+        bare = stack.enter_context(
+            served(lambda port: python("-m", *floor.command(port, WORKERS, FLOOR_THREADS)), settings)
+        )
+        small = max(site.memory_mb())
+
+        def row(
+            name: str, title: str, floor_title: str, requests: Requests, first: int, check: Callable[[], None]
+        ) -> Row:
+            def sample(server: Server, path: str, number: int) -> Sample:
+                begin = first + number * calls
+                wanted = requests(range(begin, begin + calls))
+                asked = to_floor(wanted, path) if path else wanted
+                return load(server, asked, connections=CONNECTIONS, database=database).sample
+
+            return Row(
+                name=f"http-{name}",
+                title=f"HTTP {title}, {CONNECTIONS} connections",
+                floor_title=f"bare Flask: {floor_title}",
+                floor=partial(sample, bare, f"/{name}"),
+                ours=partial(sample, site, ""),
+                target=0.75,
+                check=check,
+            )
+
+        yield row("create", "create", "one insert", creations, 3 * total, database.require_sound)
+        yield row("webhook", "webhook", "signature check, one insert", webhooks, 0, database.require_sound)
+        asked = "one insert, one call with stripe-python"
+        yield row("intent", "payment intent", asked, intents, 2 * total, database.require_sound)
+        yield row("confirm", "confirm", asked, confirmations, total, partial(_require_mirrored, database))
+        yield _memory(site, small, calls, size)
+
+
+def _memory(site: Server, small: float, calls: int, size: Size) -> Row:
+    """Refusals, of a slot that is taken: what a server keeps does not depend on what it is asked."""
+    each = min(REQUESTS, calls) * WORKERS // (size.rounds + 1) + 1
+
+    def grown(number: int) -> Sample:
+        asked = creations(range(number * each, (number + 1) * each), slot=0)
+        load(site, asked, connections=CONNECTIONS, allowed=(404, 409))
+        return Sample(max(site.memory_mb()))
+
+    def check() -> None:
+        if max(site.memory_mb()) - small >= GROWTH_MB:
+            raise RuntimeError(f"a worker process grew from {small:.0f} MB to {max(site.memory_mb()):.0f} MB")
+
+    return Row(
+        name="http-memory",
+        title=f"MB of a worker process after more than {REQUESTS:,} requests (of all rows)",
+        floor_title=f"at start; a run that grows by {GROWTH_MB} MB stops",
+        floor=lambda _: Sample(small),
+        ours=grown,
+        target=None,
+        check=check,
+    )
+
+
+def _require_mirrored(database: Database) -> None:
+    """A confirmation that left Stripe to the worker would be a fast one."""
+    left = database.value("select count(*) from booking.stripe_commands c where c.status <> 'done'")
+    if left:
+        raise RuntimeError(f"{left} commands were not carried out within their request")
+    database.require_sound()
