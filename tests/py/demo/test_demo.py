@@ -144,7 +144,9 @@ def test_a_process_that_dies_ends_it(
     run_here: Callable[[], tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_the_server(self: lessons.Lessons) -> None:
-        os.killpg(self._cast.system.processes["server"], signal.SIGKILL)
+        server = self._cast.system.processes["server"]
+        os.killpg(server, signal.SIGKILL)
+        os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)  # its sockets close before it counts as ended
 
     monkeypatch.setattr(lessons.Lessons, "_create_intent", kill_the_server)
     code, out, err = run_here()

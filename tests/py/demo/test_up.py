@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from glue import up
 from glue.up import folder as up_folder
-from tests.py.demo.processes import Command, left_behind, marked, started
+from tests.py.demo.processes import PATIENCE, Command, left_behind, marked, started
 
 LAST_LINE = "pgbooking doctor"
 
@@ -61,6 +62,16 @@ def variable(name: str, output: str) -> str:
     return found.group(1)
 
 
+def await_authorized(data: Path, booking: str) -> None:
+    """Until Stripe's event of the held card is applied: what a stop cut short is delivered after it."""
+    ask = f'curl -s -H "$(bearer student-sam student)" "$API/api/bookings/{booking}"'
+    deadline = time.monotonic() + PATIENCE
+    while (status := variable("paymentStatus", paste(f". '{data}/env'; {ask}"))) != "authorized":
+        assert status == "pending"
+        assert time.monotonic() < deadline, "the event did not come"
+        time.sleep(0.05)
+
+
 def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) -> None:
     data = place / "kept data"  # a blank in the path: the lines must quote it
     with started("up", "--port", "0", "--data", str(data)) as command:
@@ -83,6 +94,7 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
         assert again[0] == token
         assert again[2] != book, "that slot is taken: another one is offered"
         # Ours and Stripe's memory of the booking are there: it can be captured, and given back.
+        await_authorized(data, booking)
         decided = paste(f"BOOKING={booking}", confirm)
         assert variable("status", decided) == "confirmed"
         assert variable("paymentStatus", decided) == "captured"
