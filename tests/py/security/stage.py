@@ -51,6 +51,8 @@ Maker = Callable[["Stage", Parties], Thing]
 class Stage:
     def __init__(self, site: Site) -> None:
         self.site = site
+        self.sent = 0
+        """Requests of `send` so far."""
         self._others: dict[Maker, Thing] = {}
 
     # people
@@ -167,6 +169,7 @@ class Stage:
         values = self.made_up(operation) | dict(values)
         path = operation.path.format(**operation.in_place("path", values))
         body = operation.in_place("body", values)
+        self.sent += 1
         return requests.request(
             operation.method,
             self.site.base + path,
