@@ -48,6 +48,8 @@ def main(
     python -m tests.chaos kills --tries 100 --seed 3
     python -m tests.chaos kills --seed 3 --only 17
     """
+    if save and (only is not None or control is not None):
+        raise click.UsageError("--save keeps whole runs: leave --only and --control out")
     wanted = scenarios or tuple(names())
 
     def runs(scenario: Scenario[object]) -> list[Control | None]:

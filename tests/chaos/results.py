@@ -19,12 +19,14 @@ BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
 def line(report: Report) -> str:
     """One line of JSON."""
-    return json.dumps({**asdict(report), "command": command(report)}, sort_keys=True)
+    row = {name: value for name, value in asdict(report).items() if name != "only"}
+    return json.dumps({**row, "command": command(report)}, sort_keys=True)
 
 
 def command(report: Report) -> str:
     """What runs the same again."""
-    words = [".venv/bin/python", "-m", "tests.chaos", report.scenario, "--tries", str(report.tried)]
+    words = [".venv/bin/python", "-m", "tests.chaos", report.scenario]
+    words += ["--tries", str(report.tried)] if report.only is None else ["--only", str(report.only)]
     words += ["--seed", str(report.seed)]
     words += ["--control", report.control] if report.control else ["--no-controls"]
     return shlex.join(words)
@@ -69,6 +71,13 @@ def table() -> str:
         if not row["control"]
         for name, value in row["facts"].items()
         for fact in _facts(name, value)
+    ]
+    rows += ["", "How many tries there were of each kind:", ""]
+    rows += ["| scenario | tries |", "|---|---|"]
+    rows += [
+        _row(row["scenario"], "; ".join(f"{kind}: {count:,}" for kind, count in sorted(row["kinds"].items())))
+        for row in kept()
+        if not row["control"] and len(row["kinds"]) > 1
     ]
     return "\n".join(rows) + "\n"
 

@@ -66,6 +66,8 @@ class Report:
     """How many tries of each kind."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was measured beside it."""
+    only: int | None = None
+    """The number of the one try that was made."""
     found: list[dict[str, Any]] = field(default_factory=list)
     """The first violations: number of the try, kind of fault, what was violated."""
 
@@ -131,7 +133,7 @@ def run(
 ) -> Report:
     """Make the tries. `only`: just the try of that number, as in the whole run of the same seed; `first`:
     leave those before it out."""
-    report = Report(scenario.name, control.name if control else None, seed)
+    report = Report(scenario.name, control.name if control else None, seed, only=only)
     began = time.monotonic()
     numbers = [only] if only is not None else list(range(first, tries))
     broken = control.python() if control and control.python else None
