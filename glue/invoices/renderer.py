@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import multiprocessing.util
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any
@@ -168,6 +170,9 @@ class Renderer:
             if self._pool is None:
                 # not forked: the server has threads
                 self._pool = ProcessPool(self._workers, context=multiprocessing.get_context("spawn"))
+                # The server's processes are children of multiprocessing, which end without atexit: nobody
+                # would stop the pool, whose threads would keep the process alive until it is killed.
+                multiprocessing.util.Finalize(self, _close, args=[weakref.ref(self)], exitpriority=10)
             future: Future[bytes] = self._pool.schedule(self._render, args=[invoice], timeout=timeout)
             self._running.add(future)
         try:
@@ -175,6 +180,12 @@ class Renderer:
         finally:
             with self._lock:
                 self._running.discard(future)
+
+
+def _close(renderer: weakref.ref[Renderer]) -> None:
+    found = renderer()
+    if found is not None:
+        found.close()
 
 
 def _key(invoice: Invoice) -> Key:

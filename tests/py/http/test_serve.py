@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import stripe
 
 from glue.front import PROBES
 from glue.sandbox.process import SandboxProcess
-from glue.serve import url
+from glue.serve import STOP_TIMEOUT, url
 from tests.py.http.site import (
     CRON,
     CRON_SECRET,
@@ -323,7 +324,7 @@ def test_the_url_of_an_ipv6_address_has_brackets() -> None:
     assert url("127.0.0.1", 8000) == "http://127.0.0.1:8000"
 
 
-def test_a_pdf_is_made_under_the_server_and_its_child_ends_with_it(site: Site) -> None:
+def test_a_server_that_made_a_pdf_ends_by_itself_and_its_child_with_it(site: Site) -> None:
     student, offer = site.new_student(), site.offer()
     booking, _ = site.authorized(student, offer)
     expert = site.person(offer.expert, "expert")
@@ -341,7 +342,10 @@ def test_a_pdf_is_made_under_the_server_and_its_child_ends_with_it(site: Site) -
         assert pdf.status_code == 200
         assert pdf.content.startswith(b"%PDF-")
         children = psutil.Process(process.pid).children(recursive=True)
+        stopped = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0
+        # at STOP_TIMEOUT it would be killed
+        assert time.monotonic() - stopped < 0.8 * STOP_TIMEOUT
     _, alive = psutil.wait_procs(children, timeout=120)
     assert alive == []
