@@ -421,7 +421,7 @@ class CheckoutSession(BaseModel):
 
 class CheckoutWait(BaseModel):
     idempotency_key: str
-    retry_after: int = Field(description="Seconds")
+    retry_after: int | None = Field(description="Seconds; null where the same request is refused again")
 
 
 class CheckoutAnswer(BaseModel):
@@ -434,16 +434,17 @@ class CheckoutAnswer(BaseModel):
 
 
 class CheckoutConflict(BaseModel):
-    """Another request works on this purchase."""
+    """Another request works on this purchase, or the key was used for another product (`error.code`)."""
 
     status_code: Literal[409] = 409
-    message: str
+    message: str = Field(description="What to do; the same as error.message")
     request_id: str
     data: CheckoutWait
+    error: ErrorBody = Field(description="As in every other error")
 
 
 class CheckoutRefusal(RootModel[CheckoutConflict | ErrorAnswer]):
-    """The conflict, or the usual form where the key was used for another product."""
+    """The conflict of keys and purchases, or the usual form where the order is no longer open."""
 
 
 # Reconciliation

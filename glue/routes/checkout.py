@@ -25,7 +25,7 @@ from glue.stripe_gateway import StripeFailure, StripeRefused
 
 _log = logging.getLogger(__name__)
 
-IN_PROGRESS = "Payment is already in progress. Please wait."
+IN_PROGRESS = "payment_in_progress"
 RETRY_AFTER = 5
 """Seconds; the database says the same."""
 
@@ -50,9 +50,10 @@ def routes(services: Services) -> APIBlueprint:
         try:
             order = purchase.begin()
         except psycopg.Error as error:
-            if from_exception(error).code != "payment_in_progress":
+            refusal = from_exception(error)
+            if refusal.code not in (IN_PROGRESS, "idempotency_key_reused"):
                 raise
-            return purchase.in_progress()
+            return purchase.conflict(refusal)
         if order["stripe_session_id"] is not None:
             return purchase.done(order, "session exists already")
         try:
@@ -64,7 +65,8 @@ def routes(services: Services) -> APIBlueprint:
         # Whoever is told of a session can pay it: not before it is recorded.
         order = purchase.finish(order["order_id"], session)
         if not order["is_live"] and order["status"] != "paid":
-            return purchase.in_progress()  # a newer order has begun, and this session is being ended
+            # a newer order has begun, and this session is being ended
+            return purchase.conflict(purchase.in_progress())
         return purchase.done(order, "session created successfully")
 
     return api
@@ -119,25 +121,44 @@ class _Purchase:
         except psycopg.Error:
             _log.exception("a checkout could not be aborted", extra={"order_id": str(order_id)})
 
-    def in_progress(self) -> Response:
+    def in_progress(self) -> ApiError:
+        """As the database says it."""
+        return ApiError(
+            409,
+            IN_PROGRESS,
+            "Payment is already in progress. Please wait.",
+            {"idempotencyKey": self.key, "retryAfter": RETRY_AFTER},
+            RETRY_AFTER,
+        )
+
+    def conflict(self, refusal: ApiError) -> Response:
+        """The 409 of this route: its envelope, and the object of every error."""
         _log.warning(
             "Idempotency conflict detected - returning 409 status",
-            extra={"idempotency_key": self.key, "user": self.user, "product": self.product},
+            extra={
+                "idempotency_key": self.key,
+                "user": self.user,
+                "product": self.product,
+                "code": refusal.code,
+            },
         )
-        try:
-            self._row("select * from booking.report_checkout_conflict()", {})
-        except psycopg.Error:
-            _log.exception("a conflict could not be counted")
+        if refusal.code == IN_PROGRESS:
+            try:
+                self._row("select * from booking.report_checkout_conflict()", {})
+            except psycopg.Error:
+                _log.exception("a conflict could not be counted")
         response = answer(
             schemas.CheckoutConflict,
             {
-                "message": IN_PROGRESS,
+                "message": refusal.message,
                 "request_id": g.request_id,
-                "data": {"idempotency_key": self.key, "retry_after": RETRY_AFTER},
+                "data": {"idempotency_key": self.key, "retry_after": refusal.retry_after},
+                "error": {"code": refusal.code, "message": refusal.message, "details": refusal.details},
             },
             409,
         )
-        response.headers["Retry-After"] = str(RETRY_AFTER)
+        if refusal.retry_after is not None:
+            response.headers["Retry-After"] = str(refusal.retry_after)
         return response
 
     def done(self, order: Mapping[str, Any], outcome: str) -> Response:

@@ -51,10 +51,6 @@ begin
   if p_request_id is null or length(p_request_id) not between 1 and 255 then
     perform booking.refuse(400, 'invalid_request', '{"field": "request_id"}', 'A request''s id has 1 to 255 characters.');
   end if;
-  select d.* into v_product from booking.products d where d.id = p_product_id;
-  if not found then
-    perform booking.refuse(404, 'product_not_found', jsonb_build_object('product_id', p_product_id), 'Check the product''s id.');
-  end if;
   perform set_config('booking.actor', p_user_id, true), set_config('booking.request_id', left(p_request_id, 128), true);
   select s.* into v_settings from booking.settings s;
   v_hash := sha256(convert_to(jsonb_build_array(p_product_id)::text, 'UTF8'));
@@ -79,7 +75,7 @@ begin
   if v_is_known and v_key.expires_at > v_now then
     if v_key.request_hash <> v_hash then
       perform booking.refuse(409, 'idempotency_key_reused', jsonb_build_object('idempotency_key', p_idempotency_key),
-        'Use a new key for a new request.');
+        'This key was used for another product: use a new key for a new purchase.');
     end if;
     select o.* into v_order from booking.orders o where o.id = v_key.result_id;
     v_goes_on := true;
@@ -108,6 +104,11 @@ begin
     return;
   end if;
 
+  -- not before: a key that names another purchase is refused as reused, whether or not there is such a product
+  select d.* into v_product from booking.products d where d.id = p_product_id;
+  if not found then
+    perform booking.refuse(404, 'product_not_found', jsonb_build_object('product_id', p_product_id), 'Check the product''s id.');
+  end if;
   v_now := booking.clock();
   if v_is_known then
     update booking.client_idempotency k

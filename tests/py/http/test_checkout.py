@@ -65,11 +65,17 @@ def bought(response: requests.Response) -> Row:
 def turned_away(response: requests.Response, key: str = "key-1") -> None:
     """Asserts the conflict, word for word."""
     assert response.status_code == 409, response.text
+    message = "Payment is already in progress. Please wait."
     assert response.json() == {
         "status_code": 409,
-        "message": "Payment is already in progress. Please wait.",
+        "message": message,
         "request_id": response.headers["X-Request-Id"],
         "data": {"idempotency_key": key, "retry_after": 5},
+        "error": {
+            "code": "payment_in_progress",
+            "message": message,
+            "details": {"idempotencyKey": key, "retryAfter": 5},
+        },
     }
     assert response.headers["Retry-After"] == "5"
 
@@ -196,9 +202,23 @@ def test_a_key_with_another_body_is_refused(site: Site) -> None:
     product(site, "book")
     person = site.new_student()
     bought(buy(person))
-    with site.unchanged():
-        details = refused(buy(person, product_id="book"), 409, "idempotency_key_reused")
-    assert details == {"idempotencyKey": "key-1"}
+    for other in ("book", "nothing that is sold"):
+        with site.unchanged():
+            response = buy(person, product_id=other)
+        assert response.status_code == 409
+        message = "This key was used for another product: use a new key for a new purchase."
+        assert response.json() == {
+            "status_code": 409,
+            "message": message,
+            "request_id": response.headers["X-Request-Id"],
+            "data": {"idempotency_key": "key-1", "retry_after": None},
+            "error": {
+                "code": "idempotency_key_reused",
+                "message": message,
+                "details": {"idempotencyKey": "key-1"},
+            },
+        }
+        assert "Retry-After" not in response.headers
 
 
 def test_a_product_that_does_not_exist(site: Site) -> None:

@@ -41,7 +41,12 @@ select is((select was_created from pg_temp.begin('k1', 'req-3', 'course', 'berta
 select is((select was_created from pg_temp.begin('kb', 'req-3', 'book')), true, 'another product is another purchase');
 select test.refused($$ select * from booking.begin_checkout('anna', 'book', 'k1', 'req-4') $$, 'PT409', 'idempotency_key_reused', '{"idempotency_key": "k1"}',
   'the key with another product');
+select test.refused($$ select * from booking.begin_checkout('anna', 'nothing', 'k1', 'req-4') $$, 'PT409', 'idempotency_key_reused', '{"idempotency_key": "k1"}',
+  'the key with a product that does not exist');
+select test.refused($$ select * from booking.begin_checkout('anna', 'nothing', 'k9', 'req-4') $$, 'PT404', 'product_not_found', '{"product_id": "nothing"}', 'a new key with it');
 select is((select count(*) from booking.orders where user_id = 'anna' and product_id = 'course'), 1::bigint, 'no refusal leaves an order');
+select is_empty($$ select from booking.client_idempotency where idempotency_key in ('k', 'k9') union all select from booking.concurrency_locks where product_id = 'nothing' $$,
+  'nor a key or a lock');
 
 -- -- after it was finished
 do $$ begin perform test.finish_order(order_id, 'req-1') from first; end $$;
