@@ -29,10 +29,11 @@ class Inputs:
             if part in hints
         ]
         self._body: type[BaseModel] | None = hints.get("body")
+        self._needs_body = self._body is not None and needs_body(self._body)
 
     def read(self, path: Mapping[str, Any]) -> dict[str, BaseModel]:
         """The arguments of the handler. Raises `ApiError` 400, 413, 415."""
-        content = json_object() if self._body else None
+        content = json_object(needed=self._needs_body) if self._body else None
         try:
             found = {part: reader(path) for part, reader in self._readers}
             if self._body:
@@ -68,8 +69,18 @@ def read_body() -> bytes:
     return body
 
 
-def json_object() -> dict[str, Any]:
-    """The body as a JSON object, before any field is looked at. Raises `ApiError` 400, 415."""
+def needs_body(model: type[BaseModel]) -> bool:
+    """Whether something has to be said: with a default for every field, nothing has."""
+    return any(field.is_required() for field in model.model_fields.values())
+
+
+def json_object(*, needed: bool = True) -> dict[str, Any]:
+    """The body as a JSON object, before any field is looked at; no body is `{}` unless it is `needed`.
+
+    Raises `ApiError` 400, 415.
+    """
+    if not needed and not read_body():
+        return {}
     if not request.is_json:
         raise ApiError(415, "unsupported_media_type", "Send the body as application/json.")
     read_body()

@@ -59,13 +59,19 @@ def routes(app: OpenAPI) -> Blueprint:
 def document(app: OpenAPI) -> dict[str, Any]:
     """What the routes say of themselves.
 
-    The library adds the answer to a bad input to every operation; it is taken out where there is no input.
+    The library adds the answer to a bad input to every operation; it is taken out where there is no input. It
+    calls every body required; one is not where every field has a default.
     """
     spec = app.api_doc
+    schemas = spec["components"]["schemas"]
     for operations in spec["paths"].values():
         for operation in operations.values():
             responses = operation["responses"]
             added = responses.get("400", {}).get("content", {}).get("application/json", {}).get("schema", {})
             if added.get("type") == "array":
                 del responses["400"]
+            if "requestBody" in operation:
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                named = schemas.get(schema.get("$ref", "").rsplit("/", 1)[-1])
+                operation["requestBody"]["required"] = named is None or bool(named.get("required"))
     return spec

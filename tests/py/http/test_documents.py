@@ -93,6 +93,15 @@ def test_requests_are_closed_and_name_their_words(document: Row) -> None:
     assert set(schemas["Booking"]["required"]) == set(schemas["Booking"]["properties"])
 
 
+def test_a_body_is_required_where_a_field_has_no_default(document: Row) -> None:
+    optional = [
+        path
+        for (_, path), operation in operations(document).items()
+        if not operation.get("requestBody", {"required": True})["required"]
+    ]
+    assert optional == ["/api/admin/invoices/issue-missing"]
+
+
 def test_the_page_loads_nothing_from_elsewhere(site: Site) -> None:
     page = requests.get(site.base + "/docs", timeout=120)
     assert page.headers["Content-Type"].startswith("text/html")

@@ -42,6 +42,33 @@ def issue(admin: Person) -> Row:
     return dict(response.json())
 
 
+@pytest.mark.parametrize(
+    "sent", [{}, {"json": {}}, {"data": b"", "headers": {"Content-Type": "application/json"}}]
+)
+def test_what_has_only_defaults_needs_no_body(site: Site, admin: Person, sent: Row) -> None:
+    captured(site, site.new_student())
+    headers = {"Authorization": admin.authorization, **sent.pop("headers", {})}
+    response = requests.post(site.base + ISSUE, headers=headers, timeout=120, **sent)
+    assert (response.status_code, response.text) == (200, '{"issued":1,"missing":0}')
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"),
+    [
+        (b'{"limit": 1}', "text/plain", 415, "unsupported_media_type"),
+        (b"limit=1", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
+        (b"null", "application/json", 400, "invalid_request"),
+        (b" ", "application/json", 400, "invalid_json"),
+    ],
+)
+def test_a_body_that_is_sent_must_be_right(
+    site: Site, admin: Person, body: bytes, kind: str, status: int, code: str
+) -> None:
+    headers = {"Authorization": admin.authorization, "Content-Type": kind}
+    with site.unchanged():
+        refused(requests.post(site.base + ISSUE, data=body, headers=headers, timeout=120), status, code)
+
+
 def listed(person: Person, query: str = "") -> list[str]:
     response = person.get(f"/api/invoices{query}")
     assert response.status_code == 200, response.text
