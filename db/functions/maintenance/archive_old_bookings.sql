@@ -1,6 +1,7 @@
 -- Scrubs personal data (details, free text of the cancellation) from bookings that ended p_age ago, at most
 -- p_batch_size at once; ids, times and money stay for audits. Returns how many bookings. The words of refund requests go
--- with their booking; those that are not decided by then, and those written later, go p_age after they were written.
+-- with their booking; those that are not decided by then, and those written later, go p_age after they were written; those of
+-- a request that came back (reopen_refund_request) p_age after that, since a person has to decide on them anew.
 -- What it did is in the audit log (retention.bookings_scrubbed).
 -- Locks: bookings ascending, skipping locked ones -> refund requests. Errors: PT400 invalid_request (DETAIL.field batch_size, age).
 create or replace function booking.archive_old_bookings(p_age interval default '90 days', p_batch_size int default 100)
@@ -38,6 +39,7 @@ begin
     select d.id from booking.refund_requests d
     where (d.reason is not null or d.note is not null)
       and coalesce(d.decided_at, d.created_at) <= v_now - p_age
+      and (d.status <> 'pending' or d.updated_at <= v_now - p_age) -- a return clears decided_at
       and exists (select from booking.bookings b where b.id = d.booking_id and b.scrubbed_at is not null)
     order by coalesce(d.decided_at, d.created_at) limit 10 * p_batch_size
     for no key update skip locked);

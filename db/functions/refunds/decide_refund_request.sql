@@ -56,7 +56,9 @@ begin
     where c.id = v_request.command_id and c.status = 'dead';
     if found then
       v_dead := v_request.command_id;
-      update booking.refund_requests q set status = 'pending', command_id = null where q.id = p_request_id;
+      update booking.refund_requests q
+      set status = 'pending', command_id = null, decided_by = null, decided_at = null, note = null
+      where q.id = p_request_id;
       v_request.status := 'pending';
     end if;
   end if;

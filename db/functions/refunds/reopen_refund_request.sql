@@ -1,4 +1,5 @@
--- Makes an approved or refunded request pending again: an administrator has to decide anew. Causes: refund_failed (the
+-- Makes an approved or refunded request pending again: an administrator has to decide anew. Who decided, when and with what
+-- note is no longer true of it and goes; the audit trail keeps who and when. Causes: refund_failed (the
 -- bank sent it back), refused (by Stripe, for good), exceeds_captured (the money went back in another way before it was
 -- sent), dispute_lost. A person is told, unless the refund that failed has told already.
 -- Internal: granted to nobody. Locks: the request -> alert (the caller holds booking and payment). Errors: none.
@@ -10,7 +11,7 @@ as $$
 declare
   v_detail jsonb;
 begin
-  update booking.refund_requests q set status = 'pending', command_id = null
+  update booking.refund_requests q set status = 'pending', command_id = null, decided_by = null, decided_at = null, note = null
   where q.id = p_request_id and q.status in ('approved', 'refunded')
   returning jsonb_build_object('payment_id', q.payment_id, 'booking_id', q.booking_id, 'amount', q.amount, 'cause', p_cause)
   into v_detail;

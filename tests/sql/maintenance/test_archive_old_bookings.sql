@@ -66,6 +66,21 @@ select is((test.request(id)).note, 'private note', 'what is written after that h
 select test.set_clock('2026-12-28 14:00Z');
 do $$ begin perform booking.archive_old_bookings(); end $$;
 select is(pg_temp.words(), 'asked late - -, later - -, open - -, refunded - -, rejected - -', 'then it goes, too');
+-- a request whose refund failed long after it was asked for: a person has to decide anew, and reads the words for that
+select test.set_clock('2026-12-28 15:00Z');
+create temp table back as select test.captured_booking('1 hour') as b;
+create temp table bq as select test.ask(b, 500, 'private words') as id from back;
+select test.set_clock('2026-12-28 17:00Z');
+do $$ begin perform booking.complete_past_bookings(); end $$;
+select test.set_clock('2027-03-01 12:00Z');
+do $$ begin perform test.run_command(test.approve(id)) from bq; end $$;
+select test.set_clock('2027-04-01 12:00Z');
+do $$ begin perform test.fail_refund((test.request(id)).command_id) from bq; perform booking.archive_old_bookings(); end $$;
+select isnt((test.booking(b)).scrubbed_at, null, 'the booking is scrubbed') from back;
+select is((test.request(id)).status || ' ' || (test.request(id)).reason, 'pending private words', 'the words of a request that came back stay') from bq;
+select test.set_clock('2027-06-30 12:00Z');
+do $$ begin perform booking.archive_old_bookings(); end $$;
+select is((test.request(id)).reason, null, 'for as long again') from bq;
 -- a hold that lapsed long before the class for which its student was seated again
 create temp table lapsed as select test.hold_seat(test.make_class(1, '100 days'), 'ann') as id;
 do $$ begin perform test.lapse(id), test.event('payment_intent.succeeded', test.intent(id, 'succeeded')) from lapsed; end $$;
