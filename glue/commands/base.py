@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -79,9 +80,35 @@ def as_json(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
 
 
+def request_id() -> str:
+    """The name of this invocation in the audit log; the same as often as it is asked for."""
+    context = click.get_current_context(silent=True)
+    known = {} if context is None else context.meta  # of all commands of one invocation
+    found: str = known.setdefault("pgbooking.request_id", f"cli-{uuid.uuid4()}")
+    return found
+
+
+class Session:
+    """A connection on which each statement is a transaction that says under which request it runs.
+
+    Not a setting of the session: behind a pooler the next one to get the server process would inherit it.
+    """
+
+    def __init__(self, conn: Any, request: str) -> None:
+        self._conn = conn
+        self._request = request
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        with self._conn.transaction():
+            self._conn.execute(
+                "select pg_catalog.set_config('booking.request_id', %s, true)", (self._request,)
+            )
+            return self._conn.execute(query, params)
+
+
 @contextmanager
 def connection(url: str) -> Iterator[Any]:
-    """A connection in autocommit with rows as dict, with the timeouts that its role has."""
+    """A session with rows as dict, with the timeouts that its role has; every statement commits."""
     import psycopg
     from psycopg.rows import dict_row
 
@@ -98,7 +125,7 @@ def connection(url: str) -> Iterator[Any]:
     except psycopg.OperationalError as error:
         raise Failure(f"the database cannot be reached: {' '.join(str(error).split())}") from error
     with conn:
-        yield conn
+        yield Session(conn, request_id())
 
 
 def window(help_of_from: str) -> Callable[[Command], Command]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glue import console
-from glue.commands.base import as_json, database, exit_unless, utc, window
+from glue.commands.base import as_json, database, exit_unless, request_id, utc, window
 
 if TYPE_CHECKING:
     from glue.reconcile import Report
@@ -77,7 +77,7 @@ def reconcile(url: str, as_json: bool, *, start: datetime, end: datetime | None,
         stack.callback(mirror.close)
         progress = stack.enter_context(_bars(quiet=as_json))
         reconciler = Reconciler(db, gateway, mirror, patience=patience, progress=progress)
-        report = reconciler.run(utc(start), utc(end) or datetime.now(UTC))
+        report = reconciler.run(utc(start), utc(end) or datetime.now(UTC), request_id=request_id())
     if as_json:
         console.print_json({**asdict(report), "run_id": str(report.run_id), "differences": _plain(report)})
     else:

@@ -1,6 +1,7 @@
 -- All maintenance, in batches, committing between them: orphaned seats, expired and past bookings, failed and old webhook
 -- events, personal data, idempotency keys, locks and lost orders of Checkout, statistics. One part that fails does not keep the others from running; at the
 -- end the failures are raised together, so that pg_cron shows the run as failed. Call it outside a transaction.
+-- What one run does stands in the audit trail under one request id: the one that the session has set, else maintenance-<uuid>.
 -- Neither security definer nor with settings: such a procedure could not commit. Every name is qualified instead.
 -- Locks: those of the functions it calls, never longer than a batch. Errors: PT500 maintenance_failed (DETAIL by part).
 create or replace procedure booking.run_maintenance()
@@ -15,11 +16,16 @@ declare
   v_part text;
   v_count int;
   v_failures jsonb := pg_catalog.jsonb_build_object();
+  v_request text := pg_catalog.current_setting('booking.request_id', true);
 begin
+  if v_request is null or v_request OPERATOR(pg_catalog.=) '' then
+    v_request := 'maintenance-' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::text;
+  end if;
   perform booking.note_maintenance_run();
   commit;
   foreach v_part in array v_parts loop
     loop
+      perform pg_catalog.set_config('booking.request_id', v_request, true); -- for one batch: a commit ends it
       begin
         v_count := case v_part
           when 'cleanup_expired_bookings' then booking.cleanup_expired_bookings(p_timeout => booking.booking_timeout())

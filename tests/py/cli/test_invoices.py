@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ def test_all_that_are_missing_are_issued_in_batches(
     answer = pgbooking("issue", "--batch", "2")
     assert (answer.exit_code, answer.stdout) == (0, "5 payments invoiced, 0 left\n")
     assert json.loads(pgbooking("issue", "--json").stdout) == {"issued": 0, "missing": 0}
+
+
+def test_what_one_call_did_is_under_one_request_id_in_the_audit_log(
+    pgbooking: Pgbooking, books: psycopg.Connection[dict[str, Any]]
+) -> None:
+    for _ in range(2):
+        paid(books, 3)
+        assert pgbooking("issue", "--batch", "2").exit_code == 0
+    rows = books.execute(
+        "select a.request_id, count(*) from booking.audit_log a where a.action = 'invoice.issued' group by 1"
+    ).fetchall()
+    assert [row["count"] for row in rows] == [3, 3]
+    assert all(re.fullmatch(r"cli-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", r["request_id"]) for r in rows)
 
 
 def test_one_payment_is_issued_and_again_it_is_the_same(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import psycopg
@@ -11,6 +12,8 @@ import pytest
 from tests.conftest import Connect
 
 Connection = psycopg.Connection[Any]
+
+MAINTENANCE_REQUEST = r"maintenance-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 OVERDUE = """
 insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part,
@@ -82,6 +85,26 @@ def test_it_does_every_part(connect: Connect) -> None:
     assert one(owner, "select count(*) from booking.webhook_events") == 0
     assert one(owner, "select count(*) from booking.webhook_events_archive") == 1
     assert one(owner, "select count(*) from booking.stat_deltas") == 0
+
+
+@pytest.mark.parametrize("given", [None, "job-7"])
+def test_what_one_run_did_is_under_one_request_id_in_the_audit_trail(
+    connect: Connect, given: str | None
+) -> None:
+    owner, cron = connect(), connect("booking_cron")
+    overdue_bookings(owner, 150)
+    if given:
+        cron.execute("select set_config('booking.request_id', %s, false)", (given,))
+
+    cron.execute("call booking.run_maintenance()")
+
+    [row] = owner.execute(
+        "select e.request_id, count(*) from booking.booking_events e"
+        " where e.to_status = 'cancelled' group by 1"
+    ).fetchall()
+    assert row["count"] == 150
+    assert row["request_id"] == given if given else re.fullmatch(MAINTENANCE_REQUEST, row["request_id"])
+    assert one(cron, "select current_setting('booking.request_id', true)") == (given or "")
 
 
 def test_it_leaves_the_books_in_order(connect: Connect) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -114,6 +115,8 @@ def test_the_run_is_audited_under_the_login(here: World, command: Command) -> No
     ).fetchall()
     assert [row["action"] for row in rows] == ["reconciliation.begun", "reconciliation.finished"]
     assert {row["actor"] for row in rows} == {here.sql.info.user}
+    [request_id] = {row["request_id"] for row in rows}
+    assert re.fullmatch(r"cli-[0-9a-f-]{36}", request_id)
 
 
 @pytest.mark.parametrize(
