@@ -16,6 +16,8 @@ from glue import console
 from glue.commands.base import Group, as_json, connection, database
 
 PATH = "/api/checkout/create-session"
+TEST_PRODUCT = "test-product"
+"""What is bought when nothing is said; `pgbooking up` puts it on sale."""
 
 
 @click.group(cls=Group)
@@ -108,9 +110,9 @@ class Answer:
     "--product-id",
     "product_id",
     envvar="TEST_PRODUCT",
-    default="test-product",
+    default=TEST_PRODUCT,
     show_default=True,
-    help="What to buy (pgbooking product create). Default: TEST_PRODUCT.",
+    help="What to buy (pgbooking product create; pgbooking up has made test-product). Default: TEST_PRODUCT.",
 )
 @click.option("--key", help="The idempotency key of all requests. Default: a new one.")
 @click.option(

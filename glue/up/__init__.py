@@ -13,6 +13,7 @@ import click
 import psycopg
 
 from glue.children import Interrupted, Interrupts
+from glue.commands.checkout import TEST_PRODUCT
 from glue.logins import Sql, logged_in
 from glue.system import Ports, System, SystemFailure
 from glue.up import howto
@@ -23,6 +24,7 @@ __all__ = ["main"]
 
 LOOPBACK = "127.0.0.1"
 TITLE, PRICE, CURRENCY = "Violin lesson", 5000, "usd"
+PRODUCT_NAME, PRODUCT_PRICE = "Violin strings", 1900
 OFFERED_HOURS = (1, 10, 30, 54, 78, 102, 126, 150)
 """Hours from now at which the demo expert has time: cancelling gives back nothing, half, and all."""
 
@@ -75,16 +77,18 @@ def _serve(system: System, folder: Path, kept: Kept, *, is_given: bool) -> NoRet
     howto.write_environment(folder, system)
     with logged_in(system.server_url) as sql:
         # Somebody's own database gets an offer only when it has just been made.
-        slot = _something_to_book(sql, may_offer=not is_given or bool(system.deployed.migrations))
+        may_offer = not is_given or bool(system.deployed.migrations)
+        slot = _something_to_book(sql, may_offer=may_offer)
+        is_sold = _something_to_buy(sql, may_offer=may_offer)
         version = sql.scalar("select current_setting('server_version')")
-    say(system, folder, version, slot, is_given=is_given)
+    say(system, folder, version, howto.lines(folder, slot, is_sold=is_sold), is_given=is_given)
     while True:
         time.sleep(1)
         for name in system.mend():
             click.echo(f"{name} had ended and was started again", err=True)
 
 
-def say(system: System, folder: Path, version: str, slot: str, *, is_given: bool) -> None:
+def say(system: System, folder: Path, version: str, lines: list[tuple[str, str]], *, is_given: bool) -> None:
     """Where everything is, and lines to paste."""
     where = "of DATABASE_URL" if is_given else f"in {folder / 'postgres'}"
     click.echo(f"""
@@ -93,7 +97,7 @@ PostgreSQL {version} {where}; Stripe sandbox {system.sandbox_url}; logs in {fold
 Ctrl-C stops everything; the next start goes on from here.
 
 Paste these lines into another terminal, in this order, as they are:""")
-    for title, line in howto.lines(folder, slot):
+    for title, line in lines:
         click.echo(f"\n  {click.style('# ' + title, dim=True)}\n  {line}")
     click.echo("")
 
@@ -142,6 +146,29 @@ def _something_to_book(sql: Sql, *, may_offer: bool) -> str:
             if error.diag.message_primary != "slot_overlap":  # offered by an earlier run, and booked
                 raise
     return _open_slot(sql)
+
+
+def _something_to_buy(sql: Sql, *, may_offer: bool) -> bool:
+    """Whether the product is on sale that `pgbooking try-checkout` buys unless told otherwise."""
+    try:
+        if may_offer:
+            sql.scalar(
+                "select booking.create_product(p_product_id => %(id)s, p_name => %(name)s,"
+                " p_amount => %(amount)s, p_currency => %(currency)s)",
+                {"id": TEST_PRODUCT, "name": PRODUCT_NAME, "amount": PRODUCT_PRICE, "currency": CURRENCY},
+            )
+        else:
+            sql.scalar(
+                "select p.name from booking.get_product(p_product_id => %(id)s) p", {"id": TEST_PRODUCT}
+            )
+    except psycopg.Error as error:
+        match error.diag.message_primary:
+            case "product_exists":  # somebody sells it for another price
+                return True
+            case "product_not_found":
+                return False
+        raise
+    return True
 
 
 def _open_slot(sql: Sql) -> str:

@@ -58,8 +58,11 @@ def write_environment(folder: Path, system: System) -> None:
     write_private(file, _ENVIRONMENT.format(**quoted, more_programs=more))
 
 
-def lines(folder: Path, slot: str) -> list[tuple[str, str]]:
-    """What it does, and the line for sh, bash or zsh. Without a `slot`, nothing is booked."""
+def lines(folder: Path, slot: str, *, is_sold: bool) -> list[tuple[str, str]]:
+    """What it does, and the line for sh, bash or zsh.
+
+    Without a `slot` nothing is booked, and nothing bought unless the product of try-checkout `is_sold`.
+    """
     env = f". {shlex.quote(str(folder / 'env'))}"
     student, expert = f'-H "$(bearer {STUDENT} student)"', f'-H "$(bearer {EXPERT} expert)"'
     booking = '{\\"bookingId\\": \\"$BOOKING\\"}'
@@ -96,12 +99,19 @@ def lines(folder: Path, slot: str) -> list[tuple[str, str]]:
             f"({env}; {post(student, '/api/bookings/cancel', f'{chr(34)}{booking}{chr(34)}')}; echo)",
         ),
     ]
+    token = f"TEST_JWT=$(pgbooking token --sub {STUDENT} --role student)"
+    buy = [
+        (
+            "buy a product three times at once with one key: it is one purchase",
+            f'({env}; {token} API_BASE_URL="$API" pgbooking try-checkout)',
+        )
+    ]
     figures = "-x -P pager=off -c 'select * from booking.get_booking_stats()'"
     end = [
         ("the figures, with psql", f'({env}; psql "$DATABASE_URL" {figures})'),
         ("is all well?", f"({env}; pgbooking doctor)"),
     ]
-    return begin + (way if slot else []) + end
+    return begin + (way if slot else []) + (buy if is_sold else []) + end
 
 
 def _programs() -> Path:

@@ -77,7 +77,7 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
     with started("up", "--port", "0", "--data", str(data)) as command:
         lines = list(ready(command).items())
         titles = [title for title, _ in lines]
-        token, slots, book, intent, pay, confirm, cancel, figures, doctor = (line for _, line in lines)
+        token, slots, book, intent, pay, confirm, cancel, buy, figures, doctor = (line for _, line in lines)
         assert titles[2] == "book it"
         assert re.fullmatch(r"ey[\w-]+\.ey[\w-]+\.[\w-]+\n", paste(token))
         assert len(json.loads(paste(slots))["slots"]) == len(up.OFFERED_HOURS)
@@ -85,6 +85,9 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
         assert variable("status", first) == "pending"
         assert '"status": "requires_capture"' in first
         booking, payment = variable("bookingId", first), variable("paymentIntentId", first)
+        bought = paste(buy)
+        assert "product test-product" in bought
+        assert "verdict: good: one order, one session" in bought
         url = command.wait_for("pgbooking serves").split()[2]
         stop(command, signal.SIGTERM)
 
@@ -92,6 +95,7 @@ def test_pasted_lines_work_and_a_restart_goes_on_where_it_was_left(place: Path) 
         again = list(ready(command).values())
         assert command.wait_for("pgbooking serves").split()[2] == url
         assert again[0] == token
+        assert "verdict: good" in paste(again[7])
         assert again[2] != book, "that slot is taken: another one is offered"
         # Ours and Stripe's memory of the booking are there: it can be captured, and given back.
         await_authorized(data, booking)
