@@ -22,9 +22,9 @@ QUESTIONS = {
     " and b.created_at <= now() order by b.created_at limit 100",
     "stat_hours_by_hour": "select h.metric, h.quantity from booking.stat_hours h"
     " where h.hour >= now() and h.hour < now() + interval '5 hours'",
-    "slot_seats_open": "select distinct on (o.starts_at, o.slot_id) o.* from booking.slot_seats o where o.is_open"
-    f" and (o.starts_at, o.slot_id) > (now(), {SLOT}) and o.starts_at < now() + interval '40 days'"
-    " order by o.starts_at, o.slot_id limit 100",
+    "slot_seats_open": "select distinct on (o.starts_at, o.slot_id) o.* from booking.slot_seats o"
+    f" where o.is_open and (o.starts_at, o.slot_id) > (now(), {SLOT})"
+    " and o.starts_at < now() + interval '40 days' order by o.starts_at, o.slot_id limit 100",
     "slot_seats_open_by_expert": "select distinct on (o.starts_at, o.slot_id) o.* from booking.slot_seats o"
     f" where o.is_open and o.expert_id = 'expert-7' and (o.starts_at, o.slot_id) > (now(), {SLOT})"
     " and o.starts_at < now() + interval '40 days' order by o.starts_at, o.slot_id limit 100",

@@ -36,7 +36,7 @@ with cancelled as (
   insert into booking.booking_events (booking_id, from_status, to_status, actor, reason)
   select c.id, 'pending', 'cancelled', 'system', 'expired' from cancelled c
 )
-insert into booking.stat_deltas (metric, hour, quantity, amount)
+insert into booking.stat_deltas (metric, at, quantity, amount)
 select 'expired'::booking.stat_metric, date_trunc('hour', c.created_at, 'UTC'), count(*), 0
 from cancelled c group by 2
 union all

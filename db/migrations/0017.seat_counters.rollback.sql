@@ -1,7 +1,7 @@
 drop index booking.slot_seats_open, booking.slot_seats_open_by_expert;
 alter table booking.slot_seats
   drop constraint seats_within_capacity,
-  drop column parts, drop column session_id, drop column ends_at, drop column confirmation, drop column is_open,
+  drop column parts, drop column session_id, drop column amount, drop column currency, drop column ends_at, drop column confirmation, drop column is_open,
   alter column taken type int,
   add constraint slot_seats_capacity_check check (capacity > 0),
   add constraint seats_within_capacity check (taken between 0 and capacity),

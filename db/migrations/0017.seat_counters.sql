@@ -14,11 +14,15 @@ alter table booking.slot_seats
   add constraint seats_within_capacity check (taken <= capacity),
   add column parts smallint,
   add column session_id uuid,
+  add column amount bigint,
+  add column currency char(3),
   add column ends_at timestamptz,
   add column confirmation booking.confirmation_mode;
 update booking.slot_seats q
-set parts = s.parts, session_id = s.session_id, ends_at = s.ends_at, confirmation = s.confirmation
-from booking.slots s where s.id = q.slot_id;
+set parts = s.parts, session_id = s.session_id, amount = x.amount, currency = x.currency, ends_at = s.ends_at,
+  confirmation = s.confirmation
+from booking.slots s left join booking.sessions x on x.id = s.session_id
+where s.id = q.slot_id;
 alter table booking.slot_seats
   alter column parts set not null,
   alter column ends_at set not null,
@@ -28,5 +32,7 @@ comment on table booking.slot_seats is
 comment on column booking.slot_seats.is_open is
   'taken < capacity, kept by whoever changes taken: changes only when the part fills or empties, so other updates stay HOT despite the partial indexes';
 comment on column booking.slot_seats.parts is 'The slot''s, as are session, times and confirmation: a slot is never changed once published';
+comment on column booking.slot_seats.amount is
+  'The session''s price now, in minor units, kept by trigger keep_prices; null, as its currency, where the slot is open to several sessions';
 
 reset role;

@@ -39,13 +39,13 @@ begin
   insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
   values (p_booking_id, p_from, p_status, p_actor, p_reason_code, p_now);
 
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
+  insert into booking.stat_deltas (metric, at, quantity, amount)
   values (case when p_from = 'confirmed' then 'cancelled_after_confirmation'
                when p_status = 'declined' then 'declined'
                when p_cancelled_by = 'system' and p_reason_code = 'expired' then 'expired'
                else 'cancelled' end::booking.stat_metric,
-          date_trunc('hour', v_created_at, 'UTC'), 1, 0),
-         ('seats', date_trunc('hour', v_scheduled_at, 'UTC'), -1, v_reopened::int);
+          v_created_at, 1, 0),
+         ('seats', v_scheduled_at, -1, v_reopened::int);
 end
 $$;
 

@@ -4,9 +4,10 @@
 -- settings.idempotency_ttl. It writes the seat, the booking and two lines for the statistics, and nothing else.
 -- Classes that are paid at once are booked by prepare_class_payment, through seat_student(): the same steps as here, which
 -- are not shared because the nested call made this function about a tenth slower.
--- Every expression of PL/pgSQL is prepared anew in each transaction: a seventh of this function's time. Hence one condition
--- for all that may be wrong with a request, looked at closer when it fails; the seat's own row tells what is to know of
--- the slot; ids and answer are made by the insert; and refuse_booking() finds out why a booking is not to be had.
+-- Every expression of PL/pgSQL is prepared anew in each transaction, every statement and function call in it costs, too. Hence
+-- one condition for all that may be wrong with a request, looked at closer when it fails; the seat's own row tells what is
+-- to know of the slot, its price included; ids and answer are made by the insert; refuse_booking() finds out why a booking is
+-- not to be had.
 -- Locks: idempotency key -> one seat counter -> the new booking.
 -- Errors: PT400 invalid_request (DETAIL.field), session_mismatch · PT404 slot_not_found, session_not_found ·
 --   PT409 slot_unavailable (DETAIL.reason full | started), duplicate_booking (DETAIL.booking_id), idempotency_key_reused.
@@ -47,17 +48,18 @@ declare
   v_part smallint;
   v_seats_left int;
   v_hash bytea;
+  v_prefix bytea;
   v_result uuid;
   v_now timestamptz;
 begin
-  if p_student_id is null or length(p_student_id) not between 1 and 255 or p_slot_id is null
-    or p_details is null or jsonb_typeof(p_details) <> 'object' or pg_column_size(p_details) > 16384
-  then
+  if p_student_id is null or p_slot_id is null or p_student_id = '' or length(p_student_id) > 255 or p_details <> '{}' or p_details is null then
     perform booking.require_person('student_id', p_student_id);
     if p_slot_id is null then
       perform booking.refuse(400, 'invalid_request', '{"field": "slot_id"}', 'Name the slot to book.');
     end if;
-    perform booking.refuse(400, 'invalid_request', '{"field": "details"}', 'Details are a JSON object of at most 16 kB.');
+    if p_details is null or jsonb_typeof(p_details) <> 'object' or pg_column_size(p_details) > 16384 then
+      perform booking.refuse(400, 'invalid_request', '{"field": "details"}', 'Details are a JSON object of at most 16 kB.');
+    end if;
   end if;
 
   if p_idempotency_key is not null then
@@ -93,15 +95,17 @@ begin
 
   update booking.slot_seats q set taken = q.taken + 1, is_open = q.taken + 1 < q.capacity
   where q.slot_id = p_slot_id and q.part = 0 and q.parts = 1 and q.taken < q.capacity
-  returning q.part, q.capacity - q.taken, q.expert_id, q.session_id, q.starts_at, q.ends_at, q.confirmation
-  into v_part, v_seats_left, v_expert_id, v_session_id, v_starts_at, v_ends_at, v_confirmation;
+  returning q.part, q.capacity - q.taken, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation,
+    booking.clock() -- after the wait for the seat
+  into v_part, v_seats_left, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation, v_now;
   if not found then
-    select q.parts, q.expert_id, q.session_id, q.starts_at, q.ends_at, q.confirmation
-    into v_parts, v_expert_id, v_session_id, v_starts_at, v_ends_at, v_confirmation
+    select q.parts, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation
+    into v_parts, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation
     from booking.slot_seats q where q.slot_id = p_slot_id and q.part = 0;
     if v_parts > 1 then
       v_part := booking.take_class_seat(p_slot_id, v_parts);
       v_seats_left := -1; -- open classes are counted by looking at them
+      v_now := booking.clock();
     end if;
     if v_part is null then
       perform booking.refuse_booking(p_student_id, p_slot_id, p_session_id,
@@ -109,30 +113,36 @@ begin
     end if;
   end if;
 
-  select x.id, x.amount, x.currency, c.booking_timeout into v_session_id, v_amount, v_currency, v_timeout
-  from booking.sessions x, booking.settings c
-  where x.id = coalesce(p_session_id, v_session_id) and x.id = coalesce(v_session_id, p_session_id) and x.expert_id = v_expert_id;
-  v_now := booking.clock(); -- after the wait for the seat
-  if not found or v_starts_at <= v_now then
+  if p_session_id <> v_session_id or v_session_id is null then -- open to several sessions, or not to this one
+    select x.id, x.amount, x.currency into v_session_id, v_amount, v_currency
+    from booking.sessions x
+    where x.id = p_session_id and v_session_id is null and x.expert_id = v_expert_id;
+    if not found then
+      perform booking.refuse_booking(p_student_id, p_slot_id, p_session_id, 'absent');
+    end if;
+  end if;
+  if v_starts_at <= v_now then
     perform booking.refuse_booking(p_student_id, p_slot_id, p_session_id, 'started');
   end if;
 
+  -- both ids begin with the milliseconds and the slot's shard, as new_id() makes them
+  v_prefix := substring(int8send(floor(date_part('epoch', v_now) * 1000)::bigint), 3) || substring(uuid_send(p_slot_id), 7, 2);
   return query
     insert into booking.bookings as b (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation,
       currency, amount, scheduled_at, ends_at, details, created_at, updated_at)
-    values (coalesce(v_id, booking.new_id(p_near => p_slot_id)), p_slot_id, v_session_id, p_student_id, v_expert_id,
-      booking.new_id(p_near => p_slot_id), v_part, v_confirmation, v_currency, v_amount, v_starts_at,
-      v_ends_at, p_details, v_now, v_now)
+    values (coalesce(v_id, encode(overlay(uuid_send(gen_random_uuid()), v_prefix, 1, 8), 'hex')::uuid), p_slot_id, v_session_id,
+      p_student_id, v_expert_id, encode(overlay(uuid_send(gen_random_uuid()), v_prefix, 1, 8), 'hex')::uuid, v_part,
+      v_confirmation, v_currency, v_amount, v_starts_at, v_ends_at, p_details, v_now, v_now)
     on conflict (slot_id, student_id) where b.status in ('pending', 'confirmed') do nothing
     returning b.id, b.status, b.payment_id, b.expert_id, b.amount, b.currency::text, b.scheduled_at,
-      b.created_at + v_timeout, true;
+      b.created_at + (select c.booking_timeout from booking.settings c), true;
   if not found then
     perform booking.refuse_booking(p_student_id, p_slot_id, p_session_id, 'duplicate');
   end if;
 
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
-  values ('booked', date_trunc('hour', v_now, 'UTC'), 1, 0),
-         ('seats', date_trunc('hour', v_starts_at, 'UTC'), 1, case v_seats_left when 0 then -1 else 0 end);
+  insert into booking.stat_deltas (metric, at, quantity, amount)
+  values ('booked', v_now, 1, 0),
+         ('seats', v_starts_at, 1, case v_seats_left when 0 then -1 else 0 end);
 end
 $$;
 

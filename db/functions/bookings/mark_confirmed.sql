@@ -13,8 +13,8 @@ begin
   returning b.created_at into v_created_at;
   insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
   values (p_booking_id, 'pending', 'confirmed', p_actor, p_reason_code, p_now);
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
-  values ('confirmed', date_trunc('hour', v_created_at, 'UTC'), 1,
+  insert into booking.stat_deltas (metric, at, quantity, amount)
+  values ('confirmed', v_created_at, 1,
           (extract(epoch from p_now - v_created_at) * 1000000)::bigint);
 end
 $$;

@@ -1,7 +1,7 @@
 -- Offers an expert's time: one seat, or a class of up to 1,000,000 seats, for one session or (null) for any of the
 -- expert's. Confirmation 'expert': the expert decides and the payment is captured then; 'instant': captured at once.
 -- Seats are spread over one counter row per 16, at most 32 (booking.slot_seats).
--- Locks: the expert. Errors: PT400 invalid_request (DETAIL.field), session_mismatch · PT404 session_not_found · PT409 slot_overlap.
+-- Locks: the session, shared -> the expert. Errors: PT400 invalid_request (DETAIL.field), session_mismatch · PT404 session_not_found · PT409 slot_overlap.
 create or replace function booking.publish_slot(
   p_expert_id text,
   p_session_id uuid,
@@ -18,6 +18,8 @@ declare
   v_id uuid;
   v_expert_no int;
   v_session_expert text;
+  v_amount bigint;
+  v_currency text;
   v_other uuid;
   v_parts int;
   v_now timestamptz;
@@ -36,7 +38,8 @@ begin
     perform booking.refuse(400, 'invalid_request', '{"field": "confirmation"}', 'Confirmation is expert or instant.');
   end if;
   if p_session_id is not null then
-    select x.expert_id into v_session_expert from booking.sessions x where x.id = p_session_id;
+    select x.expert_id, x.amount, x.currency into v_session_expert, v_amount, v_currency
+    from booking.sessions x where x.id = p_session_id for share; -- a price that is being changed would miss this slot
     if not found then
       perform booking.refuse(404, 'session_not_found', jsonb_build_object('session_id', p_session_id), 'Create the session first.');
     elsif v_session_expert <> p_expert_id then
@@ -66,12 +69,13 @@ begin
   insert into booking.slots (id, expert_id, expert_no, session_id, starts_at, ends_at, capacity, parts, confirmation, created_at, updated_at)
   values (v_id, p_expert_id, v_expert_no, p_session_id, p_starts_at, p_ends_at, p_capacity, v_parts,
           p_confirmation::booking.confirmation_mode, v_now, v_now);
-  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, confirmation, parts)
+  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, amount, currency,
+    confirmation, parts)
   select v_id, part, p_capacity / v_parts + (part < p_capacity % v_parts)::int, p_expert_id, p_starts_at, p_ends_at,
-    p_session_id, p_confirmation::booking.confirmation_mode, v_parts
+    p_session_id, v_amount, v_currency, p_confirmation::booking.confirmation_mode, v_parts
   from generate_series(0, v_parts - 1) part;
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
-  values ('slots', date_trunc('hour', p_starts_at, 'UTC'), p_capacity, (v_parts = 1)::int);
+  insert into booking.stat_deltas (metric, at, quantity, amount)
+  values ('slots', p_starts_at, p_capacity, (v_parts = 1)::int);
   return v_id;
 end
 $$;

@@ -43,9 +43,9 @@ begin
     return null;
   end if;
 
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
-  values ('booked', date_trunc('hour', v_now, 'UTC'), 1, 0),
-         ('seats', date_trunc('hour', p_wish.scheduled_at, 'UTC'), 1, case v_seats_left when 0 then -1 else 0 end);
+  insert into booking.stat_deltas (metric, at, quantity, amount)
+  values ('booked', v_now, 1, 0),
+         ('seats', p_wish.scheduled_at, 1, case v_seats_left when 0 then -1 else 0 end);
   return v_booking;
 end
 $$;

@@ -37,7 +37,7 @@ begin
     end if;
   end loop;
   -- the statistics of the hours concerned: whatever was done by hand, the sum is the rows' again
-  insert into booking.stat_deltas (metric, hour, quantity, amount)
+  insert into booking.stat_deltas (metric, at, quantity, amount)
   select 'seats', h.hour, rows.seated - lines.seats, rows.open - lines.open
   from (select distinct date_trunc('hour', s.starts_at, 'UTC') as hour from booking.slots s where s.id = any (v_slots)) h
   cross join lateral (
@@ -52,7 +52,7 @@ begin
     select coalesce(sum(l.quantity) filter (where l.metric = 'seats'), 0) as seats, coalesce(sum(l.amount), 0) as open
     from (select t.metric, t.quantity, t.amount from booking.stat_hours t where t.metric in ('slots', 'seats') and t.hour = h.hour
           union all
-          select d.metric, d.quantity, d.amount from booking.stat_deltas d where d.metric in ('slots', 'seats') and d.hour = h.hour) l
+          select d.metric, d.quantity, d.amount from booking.stat_deltas d where d.metric in ('slots', 'seats') and date_trunc('hour', d.at, 'UTC') = h.hour) l
   ) lines
   where rows.seated <> lines.seats or rows.open <> lines.open;
   return (select count(distinct u.id) from unnest(v_slots) u (id));

@@ -28,7 +28,7 @@ begin
     insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
     select c.id, 'confirmed', 'completed', 'system', 'slot_ended', v_now from completed c
   ), counted as (
-    insert into booking.stat_deltas (metric, hour, quantity)
+    insert into booking.stat_deltas (metric, at, quantity)
     select 'completed', date_trunc('hour', c.created_at, 'UTC'), count(*) from completed c group by 2
   )
   select count(*) into v_count from completed;

@@ -53,8 +53,8 @@ begin
     ('refund', v_expert, 'stripe', v_refund),
     ('refund_reversal', 'stripe', v_expert, -v_refund)) m (kind, debit, credit, amount)
   where m.amount > 0;
-  insert into booking.stat_deltas (metric, hour, currency, quantity, amount)
-  select m.metric, date_trunc('hour', v_now, 'UTC'), v_payment.currency, 1, m.amount
+  insert into booking.stat_deltas (metric, at, currency, quantity, amount)
+  select m.metric, v_now, v_payment.currency, 1, m.amount
   from (values ('captured'::booking.stat_metric, v_capture), ('refunded', v_refund)) m (metric, amount)
   where m.amount <> 0;
   perform booking.keep_invoices(p_payment_id);

@@ -92,7 +92,7 @@ begin
     ) l
     union all
     select w.use, d.metric, d.currency, d.quantity, d.amount
-    from booking.stat_deltas d join windows w on d.hour >= w.since and d.hour < w.till
+    from booking.stat_deltas d join windows w on d.at >= w.since and d.at < w.till
   ), windowed as (
     select l.metric, l.currency, sum(l.quantity) as quantity, sum(l.amount) as amount
     from lines l

@@ -15,7 +15,7 @@ begin
   with folded as (
     delete from booking.stat_deltas d
     where d.ctid = any (array(select x.ctid from booking.stat_deltas x limit 20000))
-    returning d.metric, d.hour, d.currency, d.quantity, d.amount
+    returning d.metric, date_trunc('hour', d.at, 'UTC') as hour, d.currency, d.quantity, d.amount
   ), added as (
     insert into booking.stat_hours as h (metric, hour, currency, quantity, amount)
     select f.metric, f.hour, f.currency, sum(f.quantity), sum(f.amount)

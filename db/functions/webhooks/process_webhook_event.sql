@@ -67,7 +67,7 @@ begin
   values (v_id, v_type, v_status, p_event, v_now, v_now)
   on conflict (stripe_event_id) do nothing;
   if found then
-    insert into booking.stat_deltas (metric, hour, quantity) values ('webhooks', date_trunc('hour', v_now, 'UTC'), 1);
+    insert into booking.stat_deltas (metric, at, quantity) values ('webhooks', v_now, 1);
   else
     perform from booking.webhook_events w where w.stripe_event_id = v_id and w.status = 'failed' for no key update;
     if not found then

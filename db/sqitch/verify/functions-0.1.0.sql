@@ -64,6 +64,7 @@ begin
     'keep_invoice',
     'keep_payment',
     'keep_payment_facts',
+    'keep_prices',
     'keep_settings',
     'new_id',
     'percent_of',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.conftest import Connect
 
 LINES = (
-    "insert into booking.stat_deltas (metric, hour, quantity)"
+    "insert into booking.stat_deltas (metric, at, quantity)"
     " select 'booked', '2026-03-10 12:00Z', 1 from generate_series(1, 5)"
 )
 

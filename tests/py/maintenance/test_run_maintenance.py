@@ -43,7 +43,7 @@ def overdue_bookings(conn: Connection, n: int) -> None:
     conn.execute(OVERDUE, {"n": n})
     conn.execute("delete from booking.stat_deltas")
     conn.execute(
-        "insert into booking.stat_deltas (metric, hour, quantity)"
+        "insert into booking.stat_deltas (metric, at, quantity)"
         " select m::booking.stat_metric, date_trunc('hour', now()), %(n)s"
         " from unnest(array['booked', 'seats', 'slots']) m",
         {"n": n},

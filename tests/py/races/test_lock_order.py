@@ -18,6 +18,7 @@ from tests.py.races.test_pairs import DECIDE, EVENTS, PREPARE, PROCESS, RECORD, 
 
 ROWS: Mapping[str, str] = {
     "key": "from booking.client_idempotency where user_id = %(student)s",
+    "lesson": "from booking.sessions where id = %(lesson)s",
     "expert": "from booking.experts where expert_id = %(expert)s",
     "event": "from booking.webhook_events where stripe_event_id = %(event_id)s",
     "seat": "from booking.slot_seats where slot_id = %(slot)s",
@@ -63,7 +64,7 @@ BOOK = (
     " p_idempotency_key => 'my key')"
 )
 PUBLISH = (
-    "select booking.publish_slot(p_expert_id => %(expert)s, p_session_id => null,"
+    "select booking.publish_slot(p_expert_id => %(expert)s, p_session_id => %(lesson)s,"
     " p_starts_at => now() + interval '30 days', p_ends_at => now() + interval '31 days')"
 )
 COMPLETE = "select booking.complete_stripe_command(%(command)s, 'me', %(answer)s)"
@@ -112,7 +113,12 @@ FUNCTIONS = [
         never=("expert",),
     ),
     Function(
-        "bookings/publish_slot", "the expert.", "authorized", PUBLISH, ("expert",), never=("seat", "booking")
+        "bookings/publish_slot",
+        "the session, shared -> the expert.",
+        "authorized",
+        PUBLISH,
+        ("lesson", "expert"),
+        never=("seat", "booking"),
     ),
     Function(
         "bookings/confirm_booking_transaction",
@@ -488,6 +494,7 @@ def make(arena: Arena, function: Function) -> Row:
         "booking": case.booking,
         "slot": case.slot,
         "student": case.student,
+        "lesson": arena.value("select session_id from booking.slots where id = %(s)s", {"s": case.slot}),
         "expert": case.expert,
         "payment": case.payment,
         "intent": case.intent,

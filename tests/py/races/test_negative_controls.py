@@ -285,6 +285,17 @@ CONTROLS = [
         (NO_OVERLAP,),
     ),
     Control(
+        "a slot is published at a price that nobody is changing",
+        partial(test_publish.test_a_price_that_changes_meanwhile_reaches_the_new_slot, first="price"),
+        (
+            (
+                "bookings/publish_slot.sql",
+                "where x.id = p_session_id for share;",
+                "where x.id = p_session_id;",
+            ),
+        ),
+    ),
+    Control(
         "an event is claimed by its id",
         partial(
             test_events.test_the_same_event_20_times_at_once_has_one_effect,

@@ -59,6 +59,26 @@ def test_the_second_waits_for_the_first(arena: Arena, known: bool, first_commits
     arena.assert_sound()
 
 
+@pytest.mark.parametrize("first", ["price", "publish"])
+def test_a_price_that_changes_meanwhile_reaches_the_new_slot(arena: Arena, first: str) -> None:
+    expert = new_name("expert")
+    session = arena.value(SESSION, {"expert": expert})
+    publish = (arena.session(), PUBLISH, {"expert": expert, "session": session, "minute": 0})
+    price = (
+        arena.session(None),
+        "update booking.sessions set amount = 7000 where id = %(session)s",
+        {"session": session},
+    )
+    one, other = (price, publish) if first == "price" else (publish, price)
+    assert one[0].hold(*one[1:]).code == "ok"
+    running = other[0].start(*other[1:])
+    arena.wait_blocked(other[0], one[0], running)
+    one[0].commit()
+    assert running.result().code == "ok"
+    assert arena.value("select amount from booking.slot_seats") == 7000
+    arena.assert_sound()
+
+
 def test_experts_do_not_wait_for_each_other(arena: Arena) -> None:
     first, second = arena.sessions(2)
     assert first.hold(PUBLISH, {"expert": new_name("expert"), "session": None, "minute": 0}).code == "ok"

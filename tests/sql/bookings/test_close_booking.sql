@@ -22,10 +22,10 @@ select results_eq(
   $$ select n, e.from_status::text, e.to_status::text, e.actor, e.reason, e.created_at from c join booking.booking_events e on e.booking_id = c.id
      where e.created_at = '2026-03-10 14:30Z' order by n $$,
   $$ select n, start_status, status, 'actor-' || n, code, '2026-03-10 14:30Z'::timestamptz from c order by n $$, 'one line of audit, with the code');
-select results_eq($$ select metric::text, hour, sum(quantity), sum(amount) from booking.stat_deltas where metric <> 'seats' group by 1, 2 order by 1 $$,
+select results_eq($$ select metric::text, at, sum(quantity), sum(amount) from booking.stat_deltas where metric <> 'seats' group by 1, 2 order by 1 $$,
   $$ select metric, '2026-03-10 12:00Z'::timestamptz, count(*)::numeric, 0::numeric from c group by 1 order by 1 $$,
   'counted by its kind, in the hour the booking was made');
-select results_eq($$ select hour, sum(quantity), sum(amount) from booking.stat_deltas where metric = 'seats' group by 1 $$,
+select results_eq($$ select at, sum(quantity), sum(amount) from booking.stat_deltas where metric = 'seats' group by 1 $$,
   $$ values ('2026-03-17 12:00Z'::timestamptz, -6::numeric, 6::numeric) $$, 'six seats less, six slots open again');
 
 -- open slots are counted when they fill and when they open, and only for one seat counter

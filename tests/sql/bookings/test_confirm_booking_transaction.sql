@@ -15,7 +15,7 @@ select results_eq('select id, operation, stripe_id, params, status::text, attemp
 select results_eq('select booking_id, from_status::text, to_status::text, actor, reason, created_at from booking.booking_events',
   $$ select id, 'pending', 'confirmed', test.expert(id), 'confirmed_by_expert', '2026-03-10 12:10Z'::timestamptz from b $$, 'the audit trail says who and when');
 select is((test.booking(id)).confirmed_at, '2026-03-10 12:10Z'::timestamptz, 'the booking says when') from b;
-select results_eq($$ select hour, quantity, amount from booking.stat_deltas where metric = 'confirmed' $$,
+select results_eq($$ select at, quantity, amount from booking.stat_deltas where metric = 'confirmed' $$,
   $$ values ('2026-03-10 12:00Z'::timestamptz, 1::bigint, 600000000::bigint) $$, 'the statistics count it with the ten minutes it took');
 select is(test.seats_taken((test.booking(id)).slot_id), 1, 'its seat stays taken') from b;
 select test.refused(format('select * from booking.confirm_booking_transaction(%L, %L, %L)', test.expert(id), id, action), 'PT409', 'already_processed',

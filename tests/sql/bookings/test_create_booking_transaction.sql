@@ -21,7 +21,7 @@ select is((select count(*) from booking.payments), 0::bigint, 'but no payment is
 select is(test.seats_taken(slot), 1, 'the seat is taken') from f;
 select is((select count(*) from booking.booking_events), 0::bigint, 'the booking''s row is the record of its creation');
 select is((select count(*) from booking.stripe_commands), 0::bigint, 'Stripe is told nothing');
-select results_eq($$ select metric::text, hour, quantity, amount from booking.stat_deltas where metric in ('booked', 'seats') order by 1 $$,
+select results_eq($$ select metric::text, at, quantity, amount from booking.stat_deltas where metric in ('booked', 'seats') order by 1 $$,
   $$ values ('booked', '2026-03-10 12:00Z'::timestamptz, 1::bigint, 0::bigint), ('seats', '2026-03-17 12:00Z'::timestamptz, 1::bigint, -1::bigint) $$,
   'the statistics count the booking, the seat, and one open slot less');
 update booking.sessions set amount = 9900 where id = (select session from s);

@@ -11,7 +11,7 @@ select results_eq($$ select x.expert_id, x.session_id, x.starts_at, x.ends_at, x
 select results_eq($$ select slot_id, part, parts, capacity, taken::int, is_open, expert_id, session_id, starts_at, ends_at, confirmation::text from booking.slot_seats $$,
   $$ select slot, 0::smallint, 1::smallint, 1, 0, true, 'expert-1', id, '2026-03-17 10:00Z'::timestamptz, '2026-03-17 11:00Z'::timestamptz, 'expert' from p, s $$,
   'its seat is open and says what a booking needs to know');
-select results_eq($$ select metric::text, hour, quantity, amount from booking.stat_deltas where metric = 'slots' $$,
+select results_eq($$ select metric::text, at, quantity, amount from booking.stat_deltas where metric = 'slots' $$,
   $$ values ('slots', '2026-03-17 10:00Z'::timestamptz, 1::bigint, 1::bigint) $$, 'the statistics know of it, by the hour of its start');
 
 -- capacity

@@ -14,7 +14,7 @@ select results_eq('select (b).status::text, (b).cancelled_by, (b).cancellation_r
 select is(test.seats_taken((test.booking(id)).slot_id), 0, 'its seat is free') from b;
 select results_eq('select booking_id, from_status::text, to_status::text, actor, reason, created_at from booking.booking_events',
   $$ select id, 'pending', 'cancelled', 'system', 'expired', '2026-03-10 12:30Z'::timestamptz from b $$, 'the audit trail says so');
-select results_eq($$ select metric::text, hour, quantity, amount from booking.stat_deltas where metric = 'expired' or metric = 'seats' and quantity < 0 order by 1 $$,
+select results_eq($$ select metric::text, at, quantity, amount from booking.stat_deltas where metric = 'expired' or metric = 'seats' and quantity < 0 order by 1 $$,
   $$ values ('expired', '2026-03-10 12:00Z'::timestamptz, 1::bigint, 0::bigint), ('seats', '2026-03-17 12:00Z'::timestamptz, -1::bigint, 1::bigint) $$,
   'so do the statistics: expired, a seat less, an open slot more');
 select is(booking.cleanup_expired_bookings(), 0, 'again there is nothing to do');

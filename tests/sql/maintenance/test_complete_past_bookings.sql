@@ -14,7 +14,7 @@ select is(test.state(pending), 'pending/authorized', 'one that was never confirm
 select is(test.state(cancelled), 'cancelled/captured', 'nor a cancelled one') from other;
 select results_eq($$ select from_status::text, to_status::text, actor, reason, created_at from booking.booking_events where to_status = 'completed' $$,
   $$ values ('confirmed', 'completed', 'system', 'slot_ended', '2026-03-10 14:00Z'::timestamptz) $$, 'the audit trail says so');
-select results_eq($$ select hour, quantity from booking.stat_deltas where metric = 'completed' $$, $$ values ('2026-03-10 12:00Z'::timestamptz, 1::bigint) $$,
+select results_eq($$ select at, quantity from booking.stat_deltas where metric = 'completed' $$, $$ values ('2026-03-10 12:00Z'::timestamptz, 1::bigint) $$,
   'the statistics count it in the hour of its creation');
 select is(test.seats_taken((test.booking(id)).slot_id), 1, 'its seat stays taken for good') from b where n = 1;
 select test.set_clock('2026-03-11 12:00Z');

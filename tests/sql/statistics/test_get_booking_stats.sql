@@ -78,11 +78,11 @@ select test.refused($$ select * from booking.get_booking_stats('2026-03-10 12:00
 
 -- windows of any length: hours, days and months give what the hours alone give
 begin;
-insert into booking.stat_deltas (metric, hour, currency, quantity, amount)
+insert into booking.stat_deltas (metric, at, currency, quantity, amount)
 select m, '2024-11-20Z'::timestamptz + n * interval '5 hours', case m when 'booked' then '' else 'usd' end, n, n * 7
 from generate_series(0, 2000) n, unnest(array['booked', 'captured']::booking.stat_metric[]) m;
 do $$ begin perform booking.roll_up_stats(); end $$;
-insert into booking.stat_deltas (metric, hour, quantity) values ('booked', '2025-02-01Z', 1000000);
+insert into booking.stat_deltas (metric, at, quantity) values ('booked', '2025-02-01Z', 1000000);
 select is_empty($$
   with w as (
     select f, t, pg_temp.stats(f, t) as s
@@ -92,10 +92,10 @@ select is_empty($$
   )
   select f, t, s ->> 'total_bookings' from w
   where (s ->> 'total_bookings')::bigint <> (select coalesce(sum(l.quantity), 0) from (
-      select metric, hour, quantity from booking.stat_hours union all select metric, hour, quantity from booking.stat_deltas) l
+      select metric, hour, quantity from booking.stat_hours union all select metric, at, quantity from booking.stat_deltas) l
       where l.metric = 'booked' and (f is null or l.hour >= f) and (t is null or l.hour < t))
     or coalesce((s #>> '{captured_amounts, usd}')::bigint, 0) <> (select coalesce(sum(h.amount), 0) from (
-      select metric, hour, currency, amount from booking.stat_hours union all select metric, hour, currency, amount from booking.stat_deltas) h
+      select metric, hour, currency, amount from booking.stat_hours union all select metric, at, currency, amount from booking.stat_deltas) h
       where h.metric = 'captured' and h.currency = 'usd' and (f is null or h.hour >= f) and (t is null or h.hour < t)) $$,
   'hours, days and months of a window add up to its hours, whatever its ends');
 rollback;
@@ -151,7 +151,7 @@ select test.set_clock('2026-03-10 16:00Z');
 select is(pg_temp.open_slots(), n - 3, 'at the full hour the next ones have') from o;
 
 -- where nothing may be written
-insert into booking.stat_deltas (metric, hour, quantity) select 'webhooks', '2026-03-10 16:00Z', 0 from generate_series(1, 2500);
+insert into booking.stat_deltas (metric, at, quantity) select 'webhooks', '2026-03-10 16:00Z', 0 from generate_series(1, 2500);
 begin;
 set local transaction read only;
 select isnt(pg_temp.stats(), null, 'it works in a read-only transaction');

@@ -21,7 +21,7 @@ update booking.stat_hours set quantity = 0, amount = -5 where hour = '2026-03-31
 select results_eq($$ select period, quantity, amount from pg_temp.periods() where begins_at in ('2026-03-01Z', '2026-03-31Z') and currency = 'usd' order by begins_at desc, 1 $$,
   $$ values ('day', 0::bigint, -5::bigint), ('day', 13, 121), ('month', 13, 116) $$, 'what an hour loses its day and month lose');
 select is_empty($$ select * from booking.check_invariants() where invariant = 'statistics_add_up' $$, 'they add up');
-insert into booking.stat_deltas (metric, hour, quantity) select 'webhooks', '2026-01-01Z'::timestamptz + n * interval '7 hours', 1 from generate_series(1, 500) n;
+insert into booking.stat_deltas (metric, at, quantity) select 'webhooks', '2026-01-01Z'::timestamptz + n * interval '7 hours', 1 from generate_series(1, 500) n;
 do $$ begin perform booking.roll_up_stats(); end $$;
 select results_eq($$ select sum(quantity) from pg_temp.periods() where metric = 'webhooks' group by period order by period $$, 'values (500::numeric), (500)', 'folding keeps them');
 select is_empty($$ select * from booking.check_invariants() where invariant = 'statistics_add_up' $$, 'and they still add up');

@@ -1,0 +1,3 @@
+-- Verify pgbooking:0018.statistics_lines on pg
+BEGIN;
+ROLLBACK;
