@@ -24,7 +24,7 @@ create table booking.refund_requests (
   check (command_id is not null or status <> 'refunded')
 );
 comment on table booking.refund_requests is 'What a student asks back of a captured payment, and what an administrator decided';
-comment on column booking.refund_requests.decided_by is 'Who decided last; stays when a refund that failed makes the request pending again';
+comment on column booking.refund_requests.decided_by is 'Who decided; null again when a refund that failed makes the request pending';
 comment on column booking.refund_requests.command_id is 'The outbox command that gives the money back, once it is queued';
 comment on column booking.refund_requests.beyond_policy is
   'First approved when the booking had ended: on top of what the policy gives. Otherwise it counts towards that';
