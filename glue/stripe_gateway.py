@@ -22,17 +22,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import stripe
 import urllib3
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # stripe-python's telemetry leaves an id in the home folder and sends it along; a payment server does neither.
 stripe.enable_telemetry = False
@@ -364,8 +361,7 @@ class StripeGateway:
             "payment_method_types": ["card"],
             "metadata": dict(prepared["metadata"] or {}),
         }
-        create = partial(self._client.v1.payment_intents.create, params)
-        return self._create(create, str(prepared["idempotency_key"]), deadline)
+        return self._create("/v1/payment_intents", params, str(prepared["idempotency_key"]), deadline)
 
     def create_checkout_session(
         self,
@@ -400,17 +396,13 @@ class StripeGateway:
         }
         if cancel_url:
             params["cancel_url"] = cancel_url
-        create = partial(self._client.v1.checkout.sessions.create, params)
-        return self._create(create, str(begun["stripe_idempotency_key"]), deadline)
+        return self._create("/v1/checkout/sessions", params, str(begun["stripe_idempotency_key"]), deadline)
 
-    def _create(
-        self, create: Callable[[Any], stripe.StripeObject], key: str, deadline: float
-    ) -> Mapping[str, Any]:
+    def _create(self, path: str, params: Mapping[str, Any], key: str, deadline: float) -> Mapping[str, Any]:
         with self._call(deadline):
             for number in range(1, 6):
-                options = {"idempotency_key": key if number == 1 else f"{key}:{number}"}
                 try:
-                    return self._ask(partial(create, options))
+                    return self._ask("post", path, params, key if number == 1 else f"{key}:{number}")
                 except _NoSuccess as failure:
                     answer = failure.answer
                 if answer.undecided or answer.permanent:
@@ -424,7 +416,7 @@ class StripeGateway:
         """
         with self._call(deadline):
             try:
-                return self._ask(partial(self._client.v1.payment_intents.retrieve, pi_id))
+                return self._ask("get", _path("payment_intents", pi_id))
             except _NoSuccess as failure:
                 answer = failure.answer
         raise _failure(answer)
@@ -457,12 +449,10 @@ class StripeGateway:
         # Stripe knows no time before 1970, and refuses a question about one.
         window = {"gte": max(0, math.floor(start.timestamp())), "lt": max(0, math.ceil(end.timestamp()))}
         params: dict[str, Any] = {**filters, "created": window, "limit": 100}
-        # Not through stripe-python's objects: making them takes ten times as long as the request.
-        request = partial(self._client.raw_request, "get", path)
         while True:
             with self._call(deadline):
                 try:
-                    found: Mapping[str, Any] = self._answer(partial(request, **params)).data
+                    found = self._ask("get", path, params)
                 except _NoSuccess as failure:
                     raise _failure(failure.answer) from None
             yield found["data"]
@@ -478,9 +468,7 @@ class StripeGateway:
         """
         with self._call(deadline):
             try:
-                intent = self._ask(
-                    partial(self._client.v1.payment_intents.retrieve, pi_id, {"expand": ["latest_charge"]})
-                )
+                intent = self._ask("get", _path("payment_intents", pi_id), {"expand": ["latest_charge"]})
                 refunds = self._refunds_of(pi_id) if intent.get("latest_charge") else ()
                 return [_reported(intent), *map(_reported, refunds)]
             except _NoSuccess as failure:
@@ -523,7 +511,7 @@ class StripeGateway:
                     if effect is not None:
                         return Applied(effect)
                 try:
-                    return Applied(_without_secret(self._ask(partial(self._send, command))))
+                    return Applied(_without_secret(self._send(command)))
                 except _NoSuccess as failure:
                     answer = failure.answer
                 if answer.undecided:
@@ -552,19 +540,19 @@ class StripeGateway:
             return True
         return command["attempt"] > 1 and ":" in str(command["idempotency_key"])
 
-    def _send(self, command: Mapping[str, Any]) -> stripe.StripeObject:
-        params: Any = dict(command["params"] or {})
-        options: Any = {"idempotency_key": str(command["idempotency_key"])}
+    def _send(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry it out. Raises _NoSuccess."""
         stripe_id = str(command["stripe_id"])
         match command["operation"]:
             case "capture_payment_intent":
-                return self._client.v1.payment_intents.capture(stripe_id, params, options)
+                path = _path("payment_intents", stripe_id, "capture")
             case "cancel_payment_intent":
-                return self._client.v1.payment_intents.cancel(stripe_id, params, options)
+                path = _path("payment_intents", stripe_id, "cancel")
             case "expire_checkout_session":
-                return self._client.v1.checkout.sessions.expire(stripe_id, params, options)
+                path = _path("checkout/sessions", stripe_id, "expire")
             case _:
-                return self._client.v1.refunds.create(params, options)
+                path = _path("refunds")
+        return self._ask("post", path, command["params"] or {}, str(command["idempotency_key"]))
 
     def _look(self, command: Mapping[str, Any]) -> _Seen:
         """Ask Stripe what came of a command. Raises _NoSuccess when it does not say."""
@@ -572,10 +560,9 @@ class StripeGateway:
             return _Seen(self._find_refund(command))
         stripe_id = str(command["stripe_id"])
         try:
-            if command["operation"] == "expire_checkout_session":
-                found = self._ask(partial(self._client.v1.checkout.sessions.retrieve, stripe_id))
-            else:
-                found = self._ask(partial(self._client.v1.payment_intents.retrieve, stripe_id))
+            is_session = command["operation"] == "expire_checkout_session"
+            kind = "checkout/sessions" if is_session else "payment_intents"
+            found = self._ask("get", _path(kind, stripe_id))
         except _NoSuccess as failure:
             if failure.answer.error.get("code") == "resource_missing":
                 return _Seen(None)
@@ -600,7 +587,7 @@ class StripeGateway:
         """Every refund of a PaymentIntent, on whatever page it is. Raises _NoSuccess."""
         page: Any = {"payment_intent": pi_id, "limit": 100}
         while True:
-            found = self._ask(partial(self._client.v1.refunds.list, page))
+            found = self._ask("get", _path("refunds"), page)
             yield from found["data"]
             if not found.get("has_more") or not found["data"]:
                 return
@@ -620,17 +607,21 @@ class StripeGateway:
             final = command["operation"] == "create_refund" and error.get("code") in FINAL_REFUND_CODES
         return Refused(error, retryable=not (final or answer.permanent))
 
-    def _ask(self, request: Callable[[], stripe.StripeObject]) -> dict[str, Any]:
-        """The object that Stripe answers. Raises _NoSuccess."""
-        return self._answer(request).to_dict(for_json=True)
-
-    def _answer(self, request: Callable[[], T]) -> T:
-        """Send a request, and the same again while that may help and the time allows. Raises _NoSuccess."""
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """The object that Stripe answers; ``key`` is the idempotency key. The same is sent again while that
+        may help and the time allows. Raises _NoSuccess."""
+        options = {} if key is None else {"idempotency_key": key}
         number = 0
         while True:
             number += 1
             try:
-                return request()
+                # Not through stripe-python's objects: making them takes as long as the rest of the request.
+                found = self._client.raw_request(method, path, **(params or {}), **options).data
+                if not isinstance(found, dict):
+                    raise _lost("an answer that is no object")
+                return found
             except stripe.StripeError as failure:
                 answer = _Answer.of(failure)
             pause = random.uniform(0.5, 1.0) * 0.2 * 2**number  # noqa: S311
@@ -639,6 +630,11 @@ class StripeGateway:
             if not answer.worth_repeating or number >= self._attempts or pause >= self._transport.remaining():
                 raise _NoSuccess(answer)
             self._sleep(pause)
+
+
+def _path(*parts: str) -> str:
+    """The address of an object: what is in an id stays in it."""
+    return "/".join(("/v1", parts[0], *(quote(part, safe="") for part in parts[1:])))
 
 
 def _is_stripes_error(text: str) -> bool:

@@ -51,7 +51,7 @@ FROM_STANDBY = "cut off from the standby"
 FROM_ETCD = "cut off from etcd"
 FROM_SERVER = "cut off from the server"
 
-KILLS = (*[POSTGRES] * 8, *[MACHINE] * 6, *[STRICT] * 3, *[ASYNCHRONOUS] * 3)
+KILLS = (*[POSTGRES] * 9, *[MACHINE] * 7, *[STRICT] * 4, *[ASYNCHRONOUS] * 3)
 CUTS = (FROM_ALL, FROM_CLUSTER, FROM_STANDBY, FROM_ETCD, FROM_SERVER)
 WAITING = "select from pg_stat_activity where wait_event = 'SyncRep'"
 
