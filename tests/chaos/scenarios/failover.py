@@ -51,7 +51,8 @@ FROM_STANDBY = "cut off from the standby"
 FROM_ETCD = "cut off from etcd"
 FROM_SERVER = "cut off from the server"
 
-KILLS = (*[POSTGRES] * 9, *[MACHINE] * 7, *[STRICT] * 4, *[ASYNCHRONOUS] * 3)
+KILLS = (*[POSTGRES] * 9, *[MACHINE] * 8, *[STRICT] * 4, *[ASYNCHRONOUS] * 3)
+"""Twenty and one with synchronous replication."""
 CUTS = (FROM_ALL, FROM_CLUSTER, FROM_STANDBY, FROM_ETCD, FROM_SERVER)
 WAITING = "select from pg_stat_activity where wait_event = 'SyncRep'"
 
@@ -142,14 +143,15 @@ class Nodes(Stage):
 
 class Failover(Scenario[Nodes]):
     title = "PostgreSQL's primary killed or cut off, Patroni makes the standby the primary"
-    tries = 26
+    tries = 30
     short = 1
-    per_stage = 13
+    per_stage = 15
     controls = (NOT_SYNCHRONOUS,)
 
     def __init__(self) -> None:
         self._counts = {"bookings acknowledged": 0, "events acknowledged": 0, "requests without an answer": 0}
         self._lost = {"bookings acknowledged and lost": 0, "PaymentIntents orphaned and found": 0}
+        self._taken_over: dict[str, int] = {}
         self._recovery: dict[str, list[float]] = {}
 
     @contextmanager
@@ -181,7 +183,9 @@ class Failover(Scenario[Nodes]):
             work += [people.submit(decide_on, stage, crowd), people.submit(post_events, stage, crowd)]
             try:
                 wait_for(lambda: crowd.answered >= rng.randrange(3, 12) or failed(work))
+                before = stage.pair.primary()
                 seconds = self.strike(stage, crowd, kind)
+                taken_over = stage.pair.primary() is not before
                 if not self.quick:  # it takes some seconds until the old primary follows the new one
                     stage.pair.wait_until_whole()
             finally:
@@ -191,6 +195,9 @@ class Failover(Scenario[Nodes]):
             for each in work:
                 each.result()
         self._recovery.setdefault(kind, []).append(seconds)
+        self._taken_over[kind] = self._taken_over.get(kind, 0) + taken_over
+        if kind in (MACHINE, STRICT):  # nobody is left who could start the old one again in place
+            require(taken_over, "the standby did not take over")
         stage.reconnect()
         if kind == ASYNCHRONOUS:
             self.reconcile(stage, crowd, began)
@@ -330,6 +337,7 @@ class Failover(Scenario[Nodes]):
         return {
             **self._counts,
             **self._lost,
+            "the standby took over, by fault": self._taken_over,
             "seconds in which nobody is served, median": round(every[len(every) // 2], 1),
             "seconds in which nobody is served, longest": round(every[-1], 1),
             "seconds in which nobody is served, by fault": {
