@@ -17,6 +17,10 @@ select results_eq(
        null::timestamptz, null::timestamptz, '2026-03-10 12:00Z'::timestamptz, '2026-03-10 12:00Z'::timestamptz from s, f, b $$,
   'the row says the same');
 select isnt(payment_id, null, 'the payment''s id is fixed') from b;
+select is(substr(i.id::text, 1, 18), substr(booking.new_id(p_near => f.slot)::text, 1, 18),
+    format('the %s''s id is like new_id()''s: the moment, version 7, the slot''s shard', i.of))
+  from f, b, lateral (values ('booking', b.booking_id), ('payment', b.payment_id)) i (of, id);
+select isnt(booking_id, payment_id, 'and they differ') from b;
 select is((select count(*) from booking.payments), 0::bigint, 'but no payment is written before it is needed');
 select is(test.seats_taken(slot), 1, 'the seat is taken') from f;
 select is((select count(*) from booking.booking_events), 0::bigint, 'the booking''s row is the record of its creation');
