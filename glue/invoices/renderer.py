@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.util
+import tempfile
 import threading
 import time
 import weakref
@@ -48,6 +49,11 @@ def _render(invoice: Invoice) -> bytes:
     return render(invoice)
 
 
+def _keep_files_in(folder: str) -> None:
+    """A child that is ended cleans nothing up: its parent removes the folder."""
+    tempfile.tempdir = folder
+
+
 class Renderer:
     """PDFs of invoices by version; thread-safe. Nothing is started before the first one is asked for.
 
@@ -75,6 +81,7 @@ class Renderer:
         self._flights: dict[Key, Future[bytes]] = {}
         self._threads: ThreadPoolExecutor | None = None
         self._pool: ProcessPool | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._running: set[Future[bytes]] = set()
         self._closed = False
 
@@ -121,6 +128,8 @@ class Renderer:
         if pool is not None:
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+        if self._folder is not None:
+            self._folder.cleanup()
         if threads is not None:
             threads.shutdown()
 
@@ -168,8 +177,13 @@ class Renderer:
             if self._closed:
                 raise CancelledError
             if self._pool is None:
-                # not forked: the server has threads
-                self._pool = ProcessPool(self._workers, context=multiprocessing.get_context("spawn"))
+                self._folder = tempfile.TemporaryDirectory(prefix="pgbooking-invoices-")
+                self._pool = ProcessPool(
+                    self._workers,
+                    initializer=_keep_files_in,
+                    initargs=[self._folder.name],
+                    context=multiprocessing.get_context("spawn"),  # not forked: the server has threads
+                )
                 # The server's processes are children of multiprocessing, which end without atexit: nobody
                 # would stop the pool, whose threads would keep the process alive until it is killed.
                 multiprocessing.util.Finalize(self, _close, args=[weakref.ref(self)], exitpriority=10)

@@ -1,6 +1,6 @@
 -- Trigger: a session's price stands on the seat counters of its slots, too, so that a booking reads it with its seat. Bookings
 -- that are made keep the price they were made at.
--- Locks: the session's row, held by the statement -> its seat counters. Errors: none.
+-- Locks: the session's seat counters; the session itself is held by the statement. Errors: none.
 create or replace function booking.keep_prices()
 returns trigger
 language plpgsql volatile security definer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,10 @@ def waits(invoice: Any) -> bytes:
 def never(invoice: Any) -> bytes:
     threading.Event().wait()
     raise AssertionError
+
+
+def hangs_with_a_file(invoice: Any) -> bytes:
+    with tempfile.NamedTemporaryFile():
+        _note(invoice)
+        threading.Event().wait()
+    return b"never"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -196,3 +197,17 @@ def test_nothing_is_begun_after_the_end(start: Start, desk: Desk) -> None:
     renderer.close()
     with pytest.raises(InvoiceUnavailable):
         renderer.pdf(desk.invoice(2))
+
+
+def test_a_child_that_is_ended_leaves_no_file(
+    start: Start, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    renderer = start(renders.hangs_with_a_file)
+    renderer.warm([desk.invoice()])
+    until(lambda: desk.rendered != [])
+    assert [path.is_file() for path in place.glob("*/*")] == [True]
+    renderer.close()
+    assert list(place.iterdir()) == []

@@ -57,6 +57,9 @@ class Control:
     edits: tuple[tuple[str, str, str], ...] = ()
     """Function file, what stands there, what is to stand there."""
     sql: tuple[LiteralString, ...] = ()
+    tries: int = 1
+    """Where it is up to the operating system who goes on first after a wait, a race may miss once what it
+    sees the next time."""
 
 
 def sessions_of(arena: Arena) -> Sessions:
@@ -369,6 +372,7 @@ CONTROLS = [
                 "exit when not v_is_lost;",
             ),
         ),
+        tries=5,
     ),
     Control(
         "... without which more is sent than was captured",
@@ -421,11 +425,16 @@ def take_away(arena: Arena, control: Control) -> None:
         arena.run(statement)
 
 
+def race(arena: Arena, control: Control) -> None:
+    for _ in range(control.tries):
+        control.race(arena)
+
+
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda each: each.guard)
 def test_without_its_guard_the_race_fails(arena: Arena, control: Control) -> None:
     take_away(arena, control)
     with pytest.raises(AssertionError) as failure:
-        control.race(arena)
+        race(arena, control)
     print(failure.value)
 
 

@@ -13,6 +13,7 @@ Refusal = tuple[int, str]
 NOT_YOURS: Refusal = (403, "not_your_booking")
 NOT_YOUR_PAYMENT: Refusal = (400, "payment_metadata_mismatch")
 NO_BOOKING: Refusal = (404, "booking_not_found")
+NO_CLASS: Refusal = (404, "class_not_found")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ RIGHTS: dict[str, Right] = {
     "GET /api/slots": Right(PEOPLE, stage.lists),
     "POST /api/payment/create-intent": _of_booking(("student",)),
     "POST /api/payments/create-intent": Right(("student",), stage.a_class, absent=(404, "class_not_found")),
-    "POST /api/bookings/confirm": Right(("student",), stage.paid_seat, NOT_YOUR_PAYMENT, NOT_YOUR_PAYMENT),
+    "POST /api/bookings/confirm": Right(("student",), stage.paid_seat, NOT_YOUR_PAYMENT, NO_CLASS),
     "POST /api/refunds/request": _of_booking(("student",), stage.captured_booking),
     "GET /api/refunds": Right(("student",), stage.refund_requests),
     "GET /api/admin/refunds": Right(("admin",), stage.refund_requests, sees_all=True),

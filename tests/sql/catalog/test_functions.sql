@@ -126,6 +126,7 @@ insert into expected values
   ('keep_payment_facts()', '', 'volatile'),
   ('apply_hold(jsonb)', '', 'volatile'),
   ('audit_payment()', '', 'volatile'),
+  ('keep_prices()', '', 'volatile'),
   ('keep_settings()', '', 'volatile'),
   ('keep_invoice()', '', 'volatile'),
   ('keep_invoices(uuid)', '', 'volatile'),
@@ -232,9 +233,9 @@ create role test_anybody;
 grant usage on schema booking to test_anybody;
 select is(pg_temp.called_as('booking_' || r, f.oid::regprocedure), 'no permission for ' || f.name, format('booking_%s cannot call %s', r, f.signature))
 from functions f, unnest(array['app', 'cron', 'dba']) r
-where not r = any (string_to_array(f.roles, ' ')) and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status');
+where not r = any (string_to_array(f.roles, ' ')) and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status');
 select is_empty($$ select f.signature from functions f where pg_temp.called_as('test_anybody', f.oid::regprocedure) <> 'no permission for ' || f.name
-    and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status') $$, 'somebody else cannot call any of them');
+    and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status') $$, 'somebody else cannot call any of them');
 select is(pg_temp.called_as('booking_app', 'booking.create_booking_transaction(text,uuid,uuid,text,jsonb)'), 'was called', 'a granted one is called');
 drop owned by test_anybody;
 drop role test_anybody;
