@@ -11,12 +11,28 @@ from psycopg.rows import dict_row, tuple_row
 
 Row = dict[str, Any]
 
+COMMAND_ATTEMPTS, WEBHOOK_ATTEMPTS = 3, 2
+"""Few, so that commands die and events are left to a person."""
+
 # A clock that the run sets, and no other.
-_SETUP = """
+_SETUP = f"""
 set model.now = '2031-01-01';
 create or replace function booking.clock() returns timestamptz language sql volatile parallel safe
 as $$ select pg_catalog.current_setting('model.now')::pg_catalog.timestamptz $$;
-update booking.settings set command_max_attempts = 3; -- so that commands die, too
+update booking.settings
+set command_max_attempts = {COMMAND_ATTEMPTS}, webhook_max_attempts = {WEBHOOK_ATTEMPTS};
+-- While the run says so, whatever would write to a payment or an order fails.
+create function public.model_sick() returns trigger language plpgsql as $$
+begin
+  if pg_catalog.current_setting('model.sick') = 'on' then
+    raise exception 'sick';
+  end if;
+  return new;
+end
+$$;
+set model.sick = 'off';
+create trigger model_sick before update on booking.payments for each row execute function public.model_sick();
+create trigger model_sick before update on booking.orders for each row execute function public.model_sick();
 select booking.create_product('book', 'A book', 1900, 'eur');
 """
 
@@ -39,7 +55,7 @@ select
     select b.id::text, b.status, b.cancelled_by, b.refund_percent, b.slot_id::text, b.student_id,
       b.payment_id::text, p.booking_id = b.id as has_payment,
       p.status as payment_status, p.amount_captured, p.amount_refunded,
-      p.stripe_payment_intent_id
+      p.stripe_payment_intent_id, extract(epoch from p.updated_at) as changed_at
     from booking.bookings b left join booking.payments p on p.id = b.payment_id order by b.id) x) as bookings,
   (select json_object_agg(x.slot_id, x.taken) from (
     select q.slot_id, sum(q.taken) as taken from booking.slot_seats q group by q.slot_id) x) as seats,
@@ -52,14 +68,14 @@ select
     from booking.refund_requests q order by q.created_at, q.id) x) as requests,
   (select json_agg(x) from (
     select o.id::text, o.user_id, o.product_id, o.status, o.stripe_session_id, o.stripe_payment_intent_id,
-      o.superseded_by::text
+      o.superseded_by::text, extract(epoch from o.updated_at) as changed_at
     from booking.orders o order by o.created_at, o.id) x) as orders,
   (select json_agg(x) from (
     select a.kind, a.subject from booking.alerts a where a.resolved_at is null) x) as alerts,
   (select json_agg(x) from (
     select e.booking_id::text, e.from_status, e.to_status from booking.booking_events e order by e.id) x
   ) as events,
-  (select json_agg(x) from (select w.stripe_event_id, w.error from booking.webhook_events w
+  (select json_agg(x) from (select w.stripe_event_id, w.attempts, w.error from booking.webhook_events w
     where w.status = 'failed') x) as failed,
   (select json_agg(x) from ({body}) x (invariant, subject, detail)) as broken
 into bookings, seats, commands, requests, orders, alerts, events, failed, broken;
@@ -106,7 +122,7 @@ class Books:
 
     def __init__(self, url: str) -> None:
         self.conn: psycopg.Connection[Row] = psycopg.connect(url, autocommit=True, row_factory=dict_row)
-        self.conn.execute(_SETUP)
+        self.conn.execute(_SETUP.encode())
         body = self.conn.cursor(row_factory=tuple_row).execute(_BODY).fetchone()
         assert body is not None
         self.conn.execute(_LOOK.replace("{body}", body[0].strip().rstrip(";")).encode())
@@ -132,10 +148,13 @@ class Books:
     def set_time(self, now: datetime) -> None:
         self._now = now.isoformat()
 
-    def call(self, query: LiteralString, role: str = "booking_app", **params: Any) -> Answer:
+    def call(
+        self, query: LiteralString, role: str = "booking_app", *, is_sick: bool = False, **params: Any
+    ) -> Answer:
         """A refusal takes back what the call did, as its transaction would."""
         self.conn.execute(
-            f"set local model.now = '{self._now}'; savepoint call; set local role {role}".encode()
+            f"set local model.now = '{self._now}'; savepoint call; set local role {role};"
+            f" set local model.sick = '{'on' if is_sick else 'off'}'".encode()
         )
         try:
             cursor = self.conn.execute(query, params)

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Obj = dict[str, Any]
+Differences = dict[tuple[str, str], tuple[str | None, str]]
+"""By PaymentIntent and kind: ours and theirs."""
 
-TIMEOUT = 30 * 60
-KEY_LIFE = 24 * 3600
 HOUR = 3600
+TIMEOUT = 30 * 60
+KEY_LIFE = 24 * HOUR
+LOCK_LIFE = 10
 BEFORE_HOLD = ("pending", "requires_action", "processing", "failed")
 MAY_BECOME = {
     "authorized": BEFORE_HOLD,
@@ -24,6 +27,16 @@ MAY_BECOME = {
 OVER = ("won", "warning_closed", "prevented")
 LIVE = ("pending", "confirmed")
 DEAD = ("declined", "cancelled")
+LADDER = ("pending", "expired", "failed", "paid")
+FITS = {
+    "requires_payment_method": ("pending", "failed"),
+    "requires_action": ("requires_action", "failed"),
+    "processing": ("processing", "failed"),
+    "requires_capture": ("authorized",),
+    "succeeded": ("captured", "partially_refunded", "refunded"),
+    "canceled": ("cancelled",),
+}
+"""What a PaymentIntent's status is called here; a decline in the same second counts as the later word."""
 EDGES = {
     ("pending", "confirmed"),
     ("pending", "declined"),
@@ -113,10 +126,20 @@ class Booking:
 
 
 @dataclass
-class Reseated:
-    """A booking that must be there after a call, under an id that nobody knows before."""
+class Order:
+    """A purchase at Checkout."""
 
-    old: Booking
+    id: str
+    user: str
+    created: float
+    status: str = "pending"
+    session: str | None = None
+    intent: str | None = None
+    superseded_by: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.status == "pending" and self.superseded_by is None
 
 
 class Expected:
@@ -129,6 +152,10 @@ class Expected:
         self.keys: dict[tuple[str, str], tuple[str, str, float]] = {}
         self.reseated: list[Booking] = []
         """Bookings that came to be by themselves; the machine gives them their ids."""
+        self.orders: dict[str, Order] = {}
+        self.order_keys: dict[tuple[str, str], tuple[str, float]] = {}
+        self.locks: dict[str, tuple[str, float]] = {}
+        """By user: the request that may work on the purchase, and until when."""
 
     # -- who is where
 
@@ -262,6 +289,75 @@ class Expected:
             if payment.intent is None and self.of(payment).is_dead and payment.status in BEFORE_HOLD:
                 payment.status = "cancelled"
 
+    # -- Checkout
+
+    def begin_checkout(self, user: str, key: str, request: str) -> Order | None:
+        """The order with which this key goes on, or None: there will be a new one."""
+        known, until = self.order_keys.get((user, key), ("", 0.0))
+        order = self.orders[known] if until > self.now else None
+        if order is None or order.session is None:
+            if user in self.locks and self.locks[user][1] > self.now:
+                raise Refused("PT409 payment_in_progress")
+            self.locks[user] = (request, self.now + LOCK_LIFE)
+        return order if order is not None and (order.session is not None or order.is_live) else None
+
+    def began(self, order: Order, key: str) -> None:
+        for older in self.orders.values():
+            if older.user == order.user and older.status == "pending":
+                older.superseded_by = older.superseded_by or order.id
+                older.status = "expired" if older.session is None else older.status
+        self.orders[order.id] = order
+        self.order_keys[order.user, key] = (order.id, self.now + KEY_LIFE)
+
+    def finish_checkout(self, order: Order, request: str, session: str) -> None:
+        if order.session not in (None, session):
+            raise Refused("PT409 checkout_session_mismatch")
+        order.session = session
+        self.release_lock(order.user, request)
+
+    def release_lock(self, user: str, request: str) -> None:
+        if user in self.locks and self.locks[user][0] == request:
+            del self.locks[user]
+
+    def lapsed_locks(self) -> int:
+        """How many a cleanup removes."""
+        gone = [user for user, (_, until) in self.locks.items() if until <= self.now]
+        for user in gone:
+            del self.locks[user]
+        return len(gone)
+
+    def lose_orders(self) -> int:
+        """How many orders end because nobody was told where to pay for them, and nobody will be."""
+        lost = [
+            each
+            for each in self.orders.values()
+            if each.status == "pending" and each.session is None and each.created <= self.now - KEY_LIFE
+        ]
+        for order in lost:
+            order.status = "expired"
+        return len(lost)
+
+    def apply_session(self, session: Obj, event_type: str | None) -> None:
+        """An order only climbs; a session that is not its own counts only when it is paid."""
+        order = self.orders[session["metadata"]["order_id"]]
+        done = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+        target = "pending"
+        if (event_type in done or (event_type is None and session["status"] == "complete")) and session[
+            "payment_status"
+        ] == "paid":
+            target = "paid"
+        elif event_type == "checkout.session.async_payment_failed":
+            target = "failed"
+        elif event_type == "checkout.session.expired" or (
+            event_type is None and session["status"] == "expired"
+        ):
+            target = "expired"
+        if order.session not in (None, session["id"]) and target != "paid":
+            return
+        order.session = order.session or session["id"]
+        order.intent = order.intent or session["payment_intent"]
+        order.status = max(order.status, target, key=LADDER.index)
+
     # -- what Stripe says
 
     def find(self, obj: Obj, kind: str) -> tuple[Payment | None, str | None]:
@@ -274,7 +370,10 @@ class Expected:
     def event(self, event: Obj) -> str:
         """What process_webhook_event must answer; the effect is here then."""
         kind, obj = kind_of(event["type"]), event["data"]["object"]
-        if event["type"] not in KNOWN or kind == "checkout":
+        if kind == "checkout":
+            self.apply_session(obj, event["type"])
+            return "processed"
+        if event["type"] not in KNOWN:
             return "ignored"
         payment, intent = self.find(obj, kind)
         if payment is None:
@@ -367,6 +466,47 @@ class Expected:
             booking = self.of(payment)
             if booking.status in LIVE:
                 booking.end("cancelled", "system", 100)
+
+    # -- what a reconciliation finds
+
+    def differences(self, theirs: dict[str, Obj]) -> Differences:
+        """Where we believe something else than these PaymentIntents of Stripe's books show."""
+        found: Differences = {}
+        for intent, entry in theirs.items():
+            about = entry["metadata"]
+            known, order = (
+                self.payment(about.get("payment_id", "")),
+                self.orders.get(about.get("order_id", "")),
+            )
+            payment = next((each for each in self.payments() if each.intent == intent), None)
+            if payment is None and known is not None and known.intent is None and known.status != "cancelled":
+                payment = known  # Stripe's word would be the first one
+            if order is not None and order.intent not in (None, intent):
+                order = None
+            pairs: dict[str, tuple[Any, Any]] = {}
+            if payment is not None and (payment.status != "cancelled" or is_left(entry)):
+                pairs["captured"] = payment.captured, entry["captured"]
+                pairs["refunded"] = payment.refunded, entry["refunded"]
+                fits = ("cancelled",) if entry["hold_gone"] else FITS[entry["status"]]
+                if payment.shown not in fits:
+                    pairs["status"] = payment.shown, entry["status"]
+            elif order is not None and (order.status == "paid" or is_left(entry)):
+                pairs["captured"] = entry["amount"] * (order.status == "paid"), entry["captured"]
+                if (order.status == "paid") != (entry["status"] == "succeeded"):
+                    pairs["status"] = order.status, entry["status"]
+            elif payment is None and order is None and is_left(entry):
+                pairs["missing_here"] = None, f"{entry['status']} {entry['amount']} {entry['currency']}"
+            for kind, (our, their) in pairs.items():
+                if our != their:
+                    found[intent, kind] = (our if our is None else str(our), str(their))
+        return found
+
+
+def is_left(entry: Obj) -> bool:
+    """Whether a PaymentIntent has, or may still come to, money of somebody."""
+    if entry["status"] == "succeeded":
+        return bool(entry["captured"] > entry["refunded"])
+    return entry["status"] != "canceled" and not entry["hold_gone"]
 
 
 KNOWN = {

@@ -158,7 +158,16 @@ class Account:
 
     def books(self) -> dict[str, Obj]:
         """One entry a PaymentIntent, by its id."""
-        return {row["id"]: row for row in books.books(self.api.state)["payment_intents"]}
+        return {
+            row["id"]: {**row, "hold_gone": self.is_expired(row["id"])}
+            for row in books.books(self.api.state)["payment_intents"]
+        }
+
+    def created(self, since: float) -> tuple[set[str], set[str]]:
+        """The PaymentIntents of which something was created since then, and those that were so themselves."""
+        born = {row["id"] for row in self.rows("payment_intent") if row["created"] >= since}
+        later = [row for kind in ("charge", "refund") for row in self.rows(kind) if row["created"] >= since]
+        return born | {row["payment_intent"] for row in later}, born
 
     def is_expired(self, intent_id: str) -> bool:
         """Whether its hold is gone although Stripe has not noticed yet."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from glue.auth import Authenticator
@@ -44,7 +45,7 @@ SHORT: list[tuple[str, Any]] = [
     (TOKENS, None),
     (TEXTS, next(each for each in injection.TEXT_FIELDS if each[1].name == "reason")),
     (MEMBERS, "POST /api/bookings/create"),
-    (HIJACK, "cancel_booking_transaction"),
+    (HIJACK, "confirm_booking_transaction"),
     (ROLES, "app"),
 ]
 """In the short run: the tests of security themselves try the rest there."""
@@ -61,10 +62,13 @@ class House:
         self.site = stack.enter_context(Site(url, place.sandbox, metrics_enabled=True).open())
         self.callers = Stage(self.site)
         self._hostile = ""
-        for file, old, new in removed.edits if removed else ():
-            mutate(self.site.sql, file, old, new)
-        for statement in removed.sql if removed else ():
-            self.site.sql.execute(statement.encode())
+        self.take_guard_away(self.site.sql)
+
+    def take_guard_away(self, sql: psycopg.Connection[Any]) -> None:
+        for file, old, new in self.removed.edits if self.removed else ():
+            mutate(sql, file, old, new)
+        for statement in self.removed.sql if self.removed else ():
+            sql.execute(statement.encode())
 
     @property
     def hostile(self) -> str:
@@ -73,6 +77,8 @@ class House:
             parts = conninfo_to_dict(self._hostile)
             _add_pgtap(**{name: parts[name] for name in ("host", "port", "user", "dbname")})
             hijack.set_traps(self._hostile)
+            with psycopg.connect(self._hostile) as sql:
+                self.take_guard_away(sql)
         return self._hostile
 
 
@@ -92,6 +98,18 @@ class Access(Scenario[House]):
         Control("a text is no part of a statement", python=broken.parameters, tries=len(SHORT), first=3),
         Control(
             "a request has the members of the document", python=broken.members, tries=len(SHORT), first=4
+        ),
+        Control(
+            "a function looks for names where no caller can put one",
+            edits=(
+                (
+                    "bookings/confirm_booking_transaction.sql",
+                    "set search_path = pg_catalog, pg_temp\n",
+                    "",
+                ),
+            ),
+            tries=len(SHORT),
+            first=5,
         ),
         Control(
             "no role has a right to a table",
