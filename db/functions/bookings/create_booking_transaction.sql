@@ -7,7 +7,7 @@
 -- Every expression of PL/pgSQL is prepared anew in each transaction, every statement and function call in it costs, too. Hence
 -- one condition for all that may be wrong with a request, looked at closer when it fails; the seat's own row tells what is
 -- to know of the slot, its price included; ids and answer are made by the insert; refuse_booking() finds out why a booking is
--- not to be had.
+-- not to be had, but that a slot of one counter is full, which at a hot slot nearly everybody is told, is said here.
 -- Locks: idempotency key -> one seat counter -> the new booking.
 -- Errors: PT400 invalid_request (DETAIL.field), session_mismatch · PT404 slot_not_found, session_not_found ·
 --   PT409 slot_unavailable (DETAIL.reason full | started), duplicate_booking (DETAIL.booking_id), idempotency_key_reused.
@@ -40,7 +40,7 @@ declare
   v_ends_at timestamptz;
   v_confirmation booking.confirmation_mode;
   v_amount bigint;
-  v_currency text;
+  v_currency char(3); -- as the columns: another type is cast in every call
   v_timeout interval;
   v_ttl interval;
   v_id uuid;
@@ -50,6 +50,7 @@ declare
   v_hash bytea;
   v_prefix bytea;
   v_result uuid;
+  v_held_id uuid;
   v_now timestamptz;
 begin
   if p_student_id is null or p_slot_id is null or p_student_id = '' or length(p_student_id) > 255 or p_details <> '{}' or p_details is null then
@@ -99,9 +100,21 @@ begin
     booking.clock() -- after the wait for the seat
   into v_part, v_seats_left, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation, v_now;
   if not found then
-    select q.parts, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation
-    into v_parts, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation
+    select q.parts, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation,
+      case q.parts when 1 then (
+        select b.id from booking.bookings b
+        where b.slot_id = p_slot_id and b.student_id = p_student_id and b.status in ('pending', 'confirmed')) end
+    into v_parts, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation, v_held_id
     from booking.slot_seats q where q.slot_id = p_slot_id and q.part = 0;
+    if v_parts = 1 and (p_session_id = v_session_id) is not false then
+      -- as refuse() and refuse_booking() say it
+      if v_held_id is null then
+        raise exception 'slot_unavailable' using errcode = 'PT409',
+          detail = '{"reason": "full", "slot_id": "' || p_slot_id || '"}', hint = 'Choose another slot.';
+      end if;
+      raise exception 'duplicate_booking' using errcode = 'PT409',
+        detail = '{"slot_id": "' || p_slot_id || '", "booking_id": "' || v_held_id || '"}', hint = 'You already hold a seat in this slot.';
+    end if;
     if v_parts > 1 then
       v_part := booking.take_class_seat(p_slot_id, v_parts);
       v_seats_left := -1; -- open classes are counted by looking at them
