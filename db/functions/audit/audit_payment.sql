@@ -7,16 +7,19 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (old.status, old.amount_captured, old.amount_refunded, old.stripe_payment_intent_id, old.booking_id)
-    is distinct from (new.status, new.amount_captured, new.amount_refunded, new.stripe_payment_intent_id, new.booking_id)
-  then
-    insert into booking.audit_log (created_at, actor, action, subject, request_id, detail)
-    values (booking.clock(), coalesce(nullif(current_setting('booking.actor', true), ''), session_user), 'payment.' || new.status, new.id,
-      nullif(current_setting('booking.request_id', true), ''),
-      jsonb_strip_nulls(jsonb_build_object('booking_id', new.booking_id, 'amount_captured', new.amount_captured,
-        'amount_refunded', new.amount_refunded, 'currency', new.currency, 'stripe_payment_intent_id', new.stripe_payment_intent_id,
-        'from', old.status)));
+  if old.status = new.status then -- on its own: each comparison costs in every transaction
+    if (old.amount_captured, old.amount_refunded, old.stripe_payment_intent_id, old.booking_id)
+      is not distinct from (new.amount_captured, new.amount_refunded, new.stripe_payment_intent_id, new.booking_id)
+    then
+      return null;
+    end if;
   end if;
+  insert into booking.audit_log (created_at, actor, action, subject, request_id, detail)
+  values (booking.clock(), coalesce(nullif(current_setting('booking.actor', true), ''), session_user), 'payment.' || new.status, new.id,
+    nullif(current_setting('booking.request_id', true), ''),
+    jsonb_strip_nulls(jsonb_build_object('booking_id', new.booking_id, 'amount_captured', new.amount_captured,
+      'amount_refunded', new.amount_refunded, 'currency', new.currency, 'stripe_payment_intent_id', new.stripe_payment_intent_id,
+      'from', old.status)));
   return null;
 end
 $$;

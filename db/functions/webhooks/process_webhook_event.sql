@@ -52,7 +52,8 @@ begin
     return 'duplicate';
   end if;
 
-  v_status := case when v_type in (
+  -- the most common one on its own: asking the list makes a hash table of it
+  v_status := case when v_type = 'payment_intent.amount_capturable_updated' or v_type in (
     'payment_intent.amount_capturable_updated', 'payment_intent.succeeded', 'payment_intent.processing',
     'payment_intent.requires_action', 'payment_intent.payment_failed', 'payment_intent.canceled',
     'charge.succeeded', 'charge.captured', 'charge.refunded', 'charge.expired',
