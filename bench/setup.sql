@@ -28,9 +28,9 @@ as $$
     h.at, h.at + interval '1 hour', p_capacity, 1, 'expert'
   from generate_series(p_first, p_first + p_count - 1) n,
     lateral (select date_trunc('hour', now(), 'UTC') + interval '30 days' + n / 1000 * interval '1 hour' as at) h;
-  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, amount, currency,
+  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, title, amount, currency,
     confirmation, parts)
-  select s.id, 0, s.capacity, s.expert_id, s.starts_at, s.ends_at, s.session_id, 5000, 'usd', s.confirmation, s.parts from booking.slots s
+  select s.id, 0, s.capacity, s.expert_id, s.starts_at, s.ends_at, s.session_id, 'A lesson', 5000, 'usd', s.confirmation, s.parts from booking.slots s
   where s.id between bench.slot_id(p_first) and bench.slot_id(p_first + p_count - 1);
   insert into booking.stat_hours as h (metric, hour, quantity, amount)
   select 'slots', date_trunc('hour', s.starts_at, 'UTC'), sum(s.capacity), count(*) from booking.slots s
@@ -44,9 +44,9 @@ as $$
   insert into booking.slots (id, expert_id, expert_no, session_id, starts_at, ends_at, capacity, parts)
   select bench.slot_id(p_number), 'expert-1', 1, bench.session_id(1), h.at, h.at + interval '1 hour', p_seats, 32
   from (select date_trunc('hour', now(), 'UTC') + interval '10 days' as at) h;
-  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, amount, currency,
+  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, title, amount, currency,
     confirmation, parts)
-  select s.id, p, p_seats / 32 + (p < p_seats % 32)::int, s.expert_id, s.starts_at, s.ends_at, s.session_id, 5000, 'usd',
+  select s.id, p, p_seats / 32 + (p < p_seats % 32)::int, s.expert_id, s.starts_at, s.ends_at, s.session_id, 'A lesson', 5000, 'usd',
     s.confirmation, s.parts
   from booking.slots s, generate_series(0, 31) p where s.id = bench.slot_id(p_number);
   insert into booking.stat_hours (metric, hour, quantity)
@@ -134,10 +134,10 @@ as $$
     h.at, h.at + interval '1 hour', 1, 1, 'expert'
   from generate_series(p_first, p_first + p_count - 1) n,
     lateral (select date_trunc('hour', p_now, 'UTC') + interval '30 days' - n / 1000 * interval '1 hour' as at) h;
-  insert into booking.slot_seats (slot_id, part, capacity, taken, is_open, expert_id, starts_at, ends_at, session_id, amount, currency,
+  insert into booking.slot_seats (slot_id, part, capacity, taken, is_open, expert_id, starts_at, ends_at, session_id, title, amount, currency,
     confirmation, parts)
   select bench.slot_id(n), 0, 1, (n < p_pending)::int, n >= p_pending, 'expert-' || n % 1000 + 1, h.at, h.at + interval '1 hour',
-    bench.session_id((n % 1000)::int + 1), 5000, 'usd', 'expert', 1
+    bench.session_id((n % 1000)::int + 1), 'A lesson', 5000, 'usd', 'expert', 1
   from generate_series(p_first, p_first + p_count - 1) n,
     lateral (select date_trunc('hour', p_now, 'UTC') + interval '30 days' - n / 1000 * interval '1 hour' as at) h;
 $$;

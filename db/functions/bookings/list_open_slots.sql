@@ -60,7 +60,7 @@ begin
   -- several counters is asked once, through the first of them that is open, for what all of them come to.
   if p_expert_id is null then
     return query
-      select o.slot_id, o.expert_id, o.session_id, x.title, x.amount, x.currency::text, o.starts_at, o.ends_at,
+      select o.slot_id, o.expert_id, o.session_id, o.title, o.amount, o.currency::text, o.starts_at, o.ends_at,
         case when o.parts = 1 then o.capacity else (select s.capacity from booking.slots s where s.id = o.slot_id) end,
         case when o.parts = 1 then o.capacity - o.taken
           else (select sum(a.capacity - a.taken)::int from booking.slot_seats a where a.slot_id = o.slot_id) end,
@@ -70,11 +70,10 @@ begin
         where o.is_open and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
         order by o.starts_at, o.slot_id limit p_limit
       ) o
-      left join booking.sessions x on x.id = o.session_id
       order by o.starts_at, o.slot_id;
   else
     return query
-      select o.slot_id, o.expert_id, o.session_id, x.title, x.amount, x.currency::text, o.starts_at, o.ends_at,
+      select o.slot_id, o.expert_id, o.session_id, o.title, o.amount, o.currency::text, o.starts_at, o.ends_at,
         case when o.parts = 1 then o.capacity else (select s.capacity from booking.slots s where s.id = o.slot_id) end,
         case when o.parts = 1 then o.capacity - o.taken
           else (select sum(a.capacity - a.taken)::int from booking.slot_seats a where a.slot_id = o.slot_id) end,
@@ -84,7 +83,6 @@ begin
         where o.is_open and o.expert_id = p_expert_id and (o.starts_at, o.slot_id) > (v_from, v_after) and o.starts_at < p_to
         order by o.starts_at, o.slot_id limit p_limit
       ) o
-      left join booking.sessions x on x.id = o.session_id
       order by o.starts_at, o.slot_id;
   end if;
 end

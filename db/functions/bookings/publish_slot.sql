@@ -18,6 +18,7 @@ declare
   v_id uuid;
   v_expert_no int;
   v_session_expert text;
+  v_title text;
   v_amount bigint;
   v_currency text;
   v_other uuid;
@@ -38,8 +39,8 @@ begin
     perform booking.refuse(400, 'invalid_request', '{"field": "confirmation"}', 'Confirmation is expert or instant.');
   end if;
   if p_session_id is not null then
-    select x.expert_id, x.amount, x.currency into v_session_expert, v_amount, v_currency
-    from booking.sessions x where x.id = p_session_id for share; -- a price that is being changed would miss this slot
+    select x.expert_id, x.title, x.amount, x.currency into v_session_expert, v_title, v_amount, v_currency
+    from booking.sessions x where x.id = p_session_id for share; -- a price or title that is being changed would miss this slot
     if not found then
       perform booking.refuse(404, 'session_not_found', jsonb_build_object('session_id', p_session_id), 'Create the session first.');
     elsif v_session_expert <> p_expert_id then
@@ -69,10 +70,10 @@ begin
   insert into booking.slots (id, expert_id, expert_no, session_id, starts_at, ends_at, capacity, parts, confirmation, created_at, updated_at)
   values (v_id, p_expert_id, v_expert_no, p_session_id, p_starts_at, p_ends_at, p_capacity, v_parts,
           p_confirmation::booking.confirmation_mode, v_now, v_now);
-  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, amount, currency,
+  insert into booking.slot_seats (slot_id, part, capacity, expert_id, starts_at, ends_at, session_id, title, amount, currency,
     confirmation, parts)
   select v_id, part, p_capacity / v_parts + (part < p_capacity % v_parts)::int, p_expert_id, p_starts_at, p_ends_at,
-    p_session_id, v_amount, v_currency, p_confirmation::booking.confirmation_mode, v_parts
+    p_session_id, v_title, v_amount, v_currency, p_confirmation::booking.confirmation_mode, v_parts
   from generate_series(0, v_parts - 1) part;
   insert into booking.stat_deltas (metric, at, quantity, amount)
   values ('slots', p_starts_at, p_capacity, (v_parts = 1)::int);

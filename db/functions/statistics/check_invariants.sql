@@ -18,8 +18,8 @@ as $$
   select 'counter_tells_its_slot', q.slot_id::text, jsonb_build_object('part', q.part, 'taken', q.taken, 'is_open', q.is_open)
   from booking.slot_seats q join booking.slots s on s.id = q.slot_id left join booking.sessions x on x.id = s.session_id
   where q.is_open <> (q.taken < q.capacity)
-    or (q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation, q.parts)
-      is distinct from (s.expert_id, s.session_id, x.amount, x.currency, s.starts_at, s.ends_at, s.confirmation, s.parts)
+    or (q.expert_id, q.session_id, q.title, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation, q.parts)
+      is distinct from (s.expert_id, s.session_id, x.title, x.amount, x.currency, s.starts_at, s.ends_at, s.confirmation, s.parts)
   union all
   select 'seats_add_up_to_capacity', s.id::text, jsonb_build_object('capacity', s.capacity, 'seats', sum(q.capacity))
   from booking.slots s left join booking.slot_seats q on q.slot_id = s.id

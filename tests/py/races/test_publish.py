@@ -66,7 +66,7 @@ def test_a_price_that_changes_meanwhile_reaches_the_new_slot(arena: Arena, first
     publish = (arena.session(), PUBLISH, {"expert": expert, "session": session, "minute": 0})
     price = (
         arena.session(None),
-        "update booking.sessions set amount = 7000 where id = %(session)s",
+        "update booking.sessions set amount = 7000, title = 'Dearer' where id = %(session)s",
         {"session": session},
     )
     one, other = (price, publish) if first == "price" else (publish, price)
@@ -76,6 +76,7 @@ def test_a_price_that_changes_meanwhile_reaches_the_new_slot(arena: Arena, first
     one[0].commit()
     assert running.result().code == "ok"
     assert arena.value("select amount from booking.slot_seats") == 7000
+    assert arena.value("select title from booking.slot_seats") == "Dearer"
     arena.assert_sound()
 
 

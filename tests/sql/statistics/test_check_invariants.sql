@@ -83,6 +83,7 @@ from (values
   ('seats_add_up_to_capacity', pg_temp.slot('unpaid')::text, 'another number of counters', 'with q as (update booking.slot_seats set parts = 2 where slot_id = %L) update booking.slots set parts = 2 where id = %1$L'),
   ('counter_tells_its_slot', pg_temp.slot('unpaid')::text, 'a full counter among the open ones', 'update booking.slot_seats set is_open = true where slot_id = %L'),
   ('counter_tells_its_slot', pg_temp.slot('unpaid')::text, 'a price that is not the session''s', 'update booking.slot_seats set amount = amount + 1 where slot_id = %L'),
+  ('counter_tells_its_slot', pg_temp.slot('unpaid')::text, 'a title that is not the session''s', 'update booking.slot_seats set title = title || ''!'' where slot_id = %L'),
   ('counter_tells_its_slot', pg_temp.slot('unpaid')::text, 'a slot that was changed behind its counter', 'update booking.slots set confirmation = ''instant'' where id = %L'))
   v (invariant, subject, what, plant);
 select is(pg_temp.found_after(format(plant, subject)), array[invariant || ' ' || subject], invariant || ': ' || what)

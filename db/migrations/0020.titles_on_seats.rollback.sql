@@ -1,0 +1,1 @@
+alter table booking.slot_seats drop column title;

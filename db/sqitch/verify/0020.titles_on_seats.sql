@@ -1,0 +1,3 @@
+-- Verify pgbooking:0020.titles_on_seats on pg
+BEGIN;
+ROLLBACK;
