@@ -3,7 +3,7 @@
 -- the expert always gives 100 %. Release or refund goes to Stripe through the outbox in the same commit.
 -- command_id is the open Stripe command of the payment: the one to run now, or the capture that must be known first.
 -- The common case, a pending booking whose hold is released whole, is written here as well, short: what
--- cancellation_terms() says of it and what settle_payment() wishes.
+-- cancellation_terms() says of it and what settle_payment() wishes; and close_booking(), which would read the booking again.
 -- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
 -- Locks: seat counter -> booking -> payment -> outbox insert.
 -- Errors: PT400 invalid_request · PT403 not_your_booking · PT404 booking_not_found · PT409 already_processed (DETAIL.status).
@@ -28,6 +28,11 @@ declare
   v_student_id text;
   v_expert_id text;
   v_payment_id uuid;
+  v_slot_id uuid;
+  v_seat_part smallint;
+  v_created_at timestamptz;
+  v_scheduled_at timestamptz;
+  v_reopened int;
   v_payment_status booking.payment_status;
   v_captured bigint;
   v_intent_id text;
@@ -35,7 +40,8 @@ declare
   v_is_plain boolean;
   v_now timestamptz;
 begin
-  select b.status, b.student_id, b.expert_id, b.payment_id into v_status, v_student_id, v_expert_id, v_payment_id
+  select b.status, b.student_id, b.expert_id, b.payment_id, b.slot_id, b.seat_part, b.created_at, b.scheduled_at
+  into v_status, v_student_id, v_expert_id, v_payment_id, v_slot_id, v_seat_part, v_created_at, v_scheduled_at
   from booking.bookings b join booking.slot_seats q on (q.slot_id, q.part) = (b.slot_id, b.seat_part)
   where b.id = p_booking_id
   for no key update of q, b; -- in this order
@@ -62,8 +68,19 @@ begin
     select t.refund_percent, t.refund_amount into refund_percent, refund_amount
     from booking.cancellation_terms(v_booking, v_party = 'expert', v_now) t;
   end if;
-  perform booking.close_booking(p_booking_id, v_status, 'cancelled', v_party, p_actor_id, 'cancelled_by_' || v_party, p_reason,
-    refund_percent, v_now);
+  -- as close_booking() does it
+  update booking.bookings b
+  set status = 'cancelled', cancelled_by = v_party, cancellation_reason = p_reason, refund_percent = cancel_booking_transaction.refund_percent,
+      closed_at = v_now
+  where b.id = p_booking_id;
+  update booking.slot_seats q set taken = q.taken - 1, is_open = true
+  where q.slot_id = v_slot_id and q.part = v_seat_part
+  returning (q.taken + 1 = q.capacity and q.parts = 1)::int into v_reopened;
+  insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
+  values (p_booking_id, v_status, 'cancelled', p_actor_id, 'cancelled_by_' || v_party, v_now);
+  insert into booking.stat_deltas (metric, at, quantity, amount)
+  values (case v_status when 'confirmed' then 'cancelled_after_confirmation' else 'cancelled' end::booking.stat_metric, v_created_at, 1, 0),
+         ('seats', v_scheduled_at, -1, v_reopened);
   if v_is_plain then
     -- nothing was ever asked of a hold whose booking was pending until now; were something open, settle_payment() knows
     insert into booking.stripe_commands as c (id, payment_id, operation, stripe_id, run_at, created_at, updated_at)

@@ -1,7 +1,8 @@
 -- The expert decides on a pending booking. 'confirm' asks Stripe to capture the hold, 'decline' to release it (or to
 -- refund what was captured unasked), through the outbox in the same commit; decline frees the seat at once.
 -- command_id is the Stripe command to run now, null when there is nothing to tell Stripe (no payment, or captured already).
--- Asking for the capture of a hold is settle_payment()'s most common wish by far, so it is written here as well, short.
+-- Asking for the capture of a hold is settle_payment()'s most common wish by far, so it is written here as well, short; and
+-- mark_confirmed(), which would read the booking again.
 -- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
 -- Locks: (decline: seat counter ->) booking -> payment -> outbox insert.
 -- Errors: PT400 invalid_action · PT403 not_your_booking · PT404 booking_not_found ·
@@ -30,6 +31,7 @@ declare
   v_payment_status booking.payment_status;
   v_capture_before timestamptz;
   v_intent_id text;
+  v_created_at timestamptz;
   v_now timestamptz;
 begin
   if p_action is distinct from 'confirm' or p_reason is not null then
@@ -44,7 +46,7 @@ begin
       perform booking.lock_booking(p_booking_id, true); -- its seat first
     end if;
   end if;
-  select b.expert_id, b.status, b.payment_id into v_expert_id, v_status, v_payment_id
+  select b.expert_id, b.status, b.payment_id, b.created_at into v_expert_id, v_status, v_payment_id, v_created_at
   from booking.bookings b where b.id = p_booking_id for no key update;
   select p.status, p.capture_before, p.stripe_payment_intent_id into v_payment_status, v_capture_before, v_intent_id
   from booking.payments p where p.id = v_payment_id for no key update;
@@ -76,7 +78,12 @@ begin
   end if;
 
   if p_action = 'confirm' then
-    perform booking.mark_confirmed(p_booking_id, p_expert_id, 'confirmed_by_expert', v_now);
+    -- as mark_confirmed() does it
+    update booking.bookings b set status = 'confirmed', confirmed_at = v_now where b.id = p_booking_id;
+    insert into booking.booking_events (booking_id, from_status, to_status, actor, reason, created_at)
+    values (p_booking_id, 'pending', 'confirmed', p_expert_id, 'confirmed_by_expert', v_now);
+    insert into booking.stat_deltas (metric, at, quantity, amount)
+    values ('confirmed', v_created_at, 1, (extract(epoch from v_now - v_created_at) * 1000000)::bigint);
     status := 'confirmed';
     if v_payment_status = 'authorized' then
       -- nothing was ever asked of a hold whose booking was pending until now; were something open, settle_payment() knows
