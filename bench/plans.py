@@ -7,6 +7,7 @@ import psycopg
 from bench.stage import Database
 
 SLOT = "bench.slot_id(7)"
+DUE = "case when b.confirmed_at is not null then b.ends_at else b.created_at end"
 QUESTIONS = {
     "slot_seats_pkey": f"select from booking.slot_seats q where q.slot_id = {SLOT} and q.part = 0"
     " for no key update",
@@ -18,8 +19,8 @@ QUESTIONS = {
     " and b.id < bench.booking_id(999999999999) order by b.id desc limit 50",
     "bookings_by_expert": "select b.* from booking.bookings b where b.expert_id = 'expert-7'"
     " and b.id < bench.booking_id(999999999999) order by b.id desc limit 50",
-    "bookings_pending": "select b.id from booking.bookings b where b.status = 'pending'"
-    " and b.created_at <= now() order by b.created_at limit 100",
+    "bookings_due": "select b.id from booking.bookings b where b.status = 'pending' and b.closed_at is null"
+    f" and {DUE} <= now() order by {DUE} limit 100",
     "stat_hours_by_hour": "select h.metric, h.quantity from booking.stat_hours h"
     " where h.hour >= now() and h.hour < now() + interval '5 hours'",
     "slot_seats_open": "select distinct on (o.starts_at, o.slot_id) o.* from booking.slot_seats o"

@@ -44,8 +44,7 @@ create table bookings (
 create unique index bookings_one_live_per_student on bookings (slot_id, student_id) where status in ('pending', 'confirmed');
 create index bookings_by_student on bookings (student_id, id);
 create index bookings_by_expert on bookings (expert_id, id);
-create index bookings_pending on bookings (created_at) where status = 'pending';
-create index bookings_confirmed on bookings (ends_at) where status = 'confirmed';
+create index bookings_due on bookings (status, (case when confirmed_at is not null then ends_at else created_at end)) where closed_at is null;
 create index bookings_to_scrub on bookings (closed_at) where closed_at is not null;
 
 -- the same slots, with the same ids

@@ -25,8 +25,9 @@ begin
 
   select array_agg(d.id) into v_due from (
     select b.id from booking.bookings b
-    where b.status = 'pending' and b.created_at <= v_now - v_timeout
-    order by b.created_at limit p_batch_size) d;
+    where b.status = 'pending' and b.closed_at is null -- index bookings_due: of a pending one that is created_at
+      and case when b.confirmed_at is not null then b.ends_at else b.created_at end <= v_now - v_timeout
+    order by case when b.confirmed_at is not null then b.ends_at else b.created_at end limit p_batch_size) d;
   if v_due is null then
     return 0;
   end if;

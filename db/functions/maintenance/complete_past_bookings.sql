@@ -13,8 +13,9 @@ begin
   perform booking.require_batch_size(p_batch_size);
   select array_agg(d.id) into v_due from (
     select b.id from booking.bookings b
-    where b.status = 'confirmed' and b.ends_at <= v_now
-    order by b.ends_at limit p_batch_size) d;
+    where b.status = 'confirmed' and b.ends_at <= v_now and b.closed_at is null -- index bookings_due: of a confirmed one that is ends_at
+      and case when b.confirmed_at is not null then b.ends_at else b.created_at end <= v_now
+    order by case when b.confirmed_at is not null then b.ends_at else b.created_at end limit p_batch_size) d;
   with locked as (
     select b.id from booking.bookings b
     where b.id = any (v_due) and b.status = 'confirmed'

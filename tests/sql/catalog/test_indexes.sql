@@ -38,8 +38,12 @@ insert into asked values
   ('bookings_one_live_per_student', 'select b.id from booking.bookings b where b.slot_id = ''019cd7c6-be7b-7a5c-8123-456789abcdef''::uuid and b.student_id = ''x'' and b.status in (''pending'', ''confirmed'')'),
   ('bookings_by_student', 'select b.id from booking.bookings b where b.student_id = ''x'' and b.id < ''019cd7c6-be7b-7a5c-8123-456789abcdef''::uuid order by b.id desc limit 50'),
   ('bookings_by_expert', 'select b.id from booking.bookings b where b.expert_id = ''x'' and b.id < ''019cd7c6-be7b-7a5c-8123-456789abcdef''::uuid order by b.id desc limit 50'),
-  ('bookings_pending', 'select b.id from booking.bookings b where b.status = ''pending'' and b.created_at <= now() order by b.created_at limit 100'),
-  ('bookings_confirmed', 'select b.id from booking.bookings b where b.status = ''confirmed'' and b.ends_at <= now() order by b.ends_at limit 100'),
+  ('bookings_due', 'select b.id from booking.bookings b where b.status = ''pending'' and b.closed_at is null
+      and case when b.confirmed_at is not null then b.ends_at else b.created_at end <= now()
+    order by case when b.confirmed_at is not null then b.ends_at else b.created_at end limit 100'),
+  ('bookings_due', 'select b.id from booking.bookings b where b.status = ''confirmed'' and b.ends_at <= now() and b.closed_at is null
+      and case when b.confirmed_at is not null then b.ends_at else b.created_at end <= now()
+    order by case when b.confirmed_at is not null then b.ends_at else b.created_at end limit 100'),
   ('bookings_to_scrub', 'select b.id from booking.bookings b where b.closed_at <= now() and b.scrubbed_at is null order by b.closed_at limit 100'),
   ('stat_hours_by_hour', 'select h.metric, h.quantity from booking.stat_hours h where h.hour >= now() and h.hour < now() + interval ''5 hours'''),
   ('stat_periods_pkey', 'select p.metric, p.quantity from booking.stat_periods p where p.period = ''month'' and p.begins_at >= ''-infinity'' and p.begins_at < ''infinity'''),
@@ -76,7 +80,7 @@ insert into asked values
   ('webhook_events_archive_by_time', 'select a.stripe_event_id from booking.webhook_events_archive a where a.received_at <= now() order by a.received_at limit 10000');
 select matches(pg_temp.plan_of(question), '(Index|Index Only) Scan( Backward)? using ' || index_name || '\M', index_name || ': ' || left(question, 60)) from asked;
 select doesnt_match(pg_temp.plan_of(question), '->  (Sort|HashAggregate)', index_name || ' stops after a page, without a sort of everything')
-from asked where index_name in ('slot_seats_open', 'slot_seats_open_by_expert', 'bookings_by_student', 'bookings_by_expert', 'bookings_pending', 'refund_requests_by_student', 'refund_requests_by_status', 'refund_requests_to_scrub', 'stripe_commands_due', 'webhook_events_failed',
+from asked where index_name in ('slot_seats_open', 'slot_seats_open_by_expert', 'bookings_by_student', 'bookings_by_expert', 'bookings_due', 'refund_requests_by_student', 'refund_requests_by_status', 'refund_requests_to_scrub', 'stripe_commands_due', 'webhook_events_failed',
   'invoices_by_time', 'invoices_by_student', 'invoices_by_expert', 'invoices_by_status');
 select set_eq($$ select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
     where c.relnamespace = 'booking'::regnamespace and not i.indisprimary and not exists (select from pg_constraint k where k.conindid = c.oid) $$,
