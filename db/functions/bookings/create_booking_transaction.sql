@@ -100,15 +100,14 @@ begin
     booking.clock() -- after the wait for the seat
   into v_part, v_seats_left, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation, v_now;
   if not found then
-    select q.parts, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation,
-      case q.parts when 1 then (
-        select b.id from booking.bookings b
-        where b.slot_id = p_slot_id and b.student_id = p_student_id and b.status in ('pending', 'confirmed')) end
-    into v_parts, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation, v_held_id
+    select q.parts, q.expert_id, q.session_id, q.amount, q.currency, q.starts_at, q.ends_at, q.confirmation
+    into v_parts, v_expert_id, v_session_id, v_amount, v_currency, v_starts_at, v_ends_at, v_confirmation
     from booking.slot_seats q where q.slot_id = p_slot_id and q.part = 0;
     if v_parts = 1 and (p_session_id = v_session_id) is not false then
       -- as refuse() and refuse_booking() say it
-      if v_held_id is null then
+      select b.id into v_held_id from booking.bookings b
+      where b.slot_id = p_slot_id and b.student_id = p_student_id and b.status in ('pending', 'confirmed');
+      if not found then
         raise exception 'slot_unavailable' using errcode = 'PT409',
           detail = '{"reason": "full", "slot_id": "' || p_slot_id || '"}', hint = 'Choose another slot.';
       end if;

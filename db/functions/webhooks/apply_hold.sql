@@ -21,10 +21,10 @@ begin
   end if;
   update booking.payments p
   set status = 'authorized', stripe_charge_id = coalesce(p.stripe_charge_id, p_intent ->> 'latest_charge')
-  where p.stripe_payment_intent_id = p_intent ->> 'id' and p.booking_id = v_booking_id
-    and p.status in ('pending', 'requires_action', 'processing', 'failed') and p.stripe_cancelled_at is null
+  where p.booking_id = v_booking_id and p.stripe_payment_intent_id = p_intent ->> 'id'
+    and p.status < 'authorized' and p.stripe_cancelled_at is null -- pending, requires_action, processing, failed
     and p.currency = lower(p_intent ->> 'currency') and jsonb_typeof(p_intent -> 'latest_charge') = 'string'
-    and p_intent ->> 'object' = 'payment_intent' and p_intent ->> 'status' = 'requires_capture'
+    and p_intent @> '{"object": "payment_intent", "status": "requires_capture"}'
     and coalesce(p_intent ->> 'amount_received', '0') = '0';
   return found;
 end
