@@ -6,6 +6,7 @@ create or replace function booking.create_session(p_expert_id text, p_title text
 returns uuid
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_id uuid;

@@ -13,6 +13,7 @@ create or replace function booking.publish_slot(
 returns uuid
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_id uuid;

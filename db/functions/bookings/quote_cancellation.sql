@@ -5,6 +5,7 @@ create or replace function booking.quote_cancellation(p_actor_id text, p_booking
 returns table (refund_percent int, refund_amount bigint, currency text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -7,6 +7,7 @@ create or replace function booking.abort_checkout(p_order_id uuid, p_request_id 
 returns booking.order_status
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_order booking.orders;

@@ -7,6 +7,7 @@ create or replace function booking.create_product(p_product_id text, p_name text
 returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_now timestamptz := booking.clock();

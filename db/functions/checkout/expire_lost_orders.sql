@@ -6,6 +6,7 @@ create or replace function booking.expire_lost_orders(p_batch_size int default 1
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_count int;

@@ -3,6 +3,7 @@ create or replace function booking.get_product(p_product_id text)
 returns table (product_id text, name text, amount bigint, currency text, created_at timestamptz)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

@@ -5,6 +5,7 @@ create or replace function booking.release_lock(p_lock_key text, p_request_id te
 returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_lock booking.concurrency_locks;

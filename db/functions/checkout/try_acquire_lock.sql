@@ -11,6 +11,7 @@ create or replace function booking.try_acquire_lock(
 returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_field text;

@@ -7,6 +7,7 @@ create or replace function booking.correct_invoice(p_actor_id text, p_invoice_id
 returns table (invoice_id uuid, number text, version int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

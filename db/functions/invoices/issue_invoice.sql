@@ -6,6 +6,7 @@ create or replace function booking.issue_invoice(p_payment_id uuid)
 returns table (invoice_id uuid, number text, version int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

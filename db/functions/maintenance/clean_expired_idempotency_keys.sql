@@ -4,6 +4,7 @@ create or replace function booking.clean_expired_idempotency_keys()
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_count int;

@@ -8,6 +8,7 @@ create or replace function booking.cleanup_expired_bookings(p_batch_size int def
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_due uuid[];

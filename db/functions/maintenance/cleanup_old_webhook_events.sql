@@ -6,6 +6,7 @@ create or replace function booking.cleanup_old_webhook_events(p_active interval 
 returns table (archived int, deleted int)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

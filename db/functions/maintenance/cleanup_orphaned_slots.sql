@@ -6,6 +6,7 @@ create or replace function booking.cleanup_orphaned_slots()
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_seat record;

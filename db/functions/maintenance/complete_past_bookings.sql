@@ -4,6 +4,7 @@ create or replace function booking.complete_past_bookings(p_batch_size int defau
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_due uuid[];

@@ -13,6 +13,7 @@ returns table (
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -20,15 +21,17 @@ declare
 begin
   perform booking.require_lease(p_worker, p_lease);
   return query
+    -- by its id alone: of two indexes that fit, a planner may take the one by time, which is full of finished commands
+    with mine as materialized (
+      select d.id, d.status, d.run_at, d.lease_until from booking.stripe_commands d
+      where d.id = p_command_id
+      for no key update skip locked
+    )
     update booking.stripe_commands c
     set status = 'running', locked_by = p_worker, lease_until = v_now + p_lease, attempts = c.attempts + 1
-    from (
-      select d.id from booking.stripe_commands d
-      where d.id = p_command_id and d.run_at <= v_now
-        and (d.status = 'pending' or d.status = 'running' and d.lease_until <= v_now)
-      for no key update skip locked
-    ) due
-    where c.id = due.id
+    from mine
+    where c.id = mine.id and mine.run_at <= v_now
+      and (mine.status = 'pending' or mine.status = 'running' and mine.lease_until <= v_now)
     returning c.id, c.operation, c.stripe_id, c.params, booking.command_key(c.id, c.key_generation), c.attempts, c.created_at;
 end
 $$;

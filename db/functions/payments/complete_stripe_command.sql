@@ -6,25 +6,38 @@ create or replace function booking.complete_stripe_command(p_command_id uuid, p_
 returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
-  v_command booking.stripe_commands;
+  v_payment_id uuid;
+  v_order_id uuid;
+  v_operation text;
+  v_stripe_id text;
+  v_request_id text;
+  v_is_applied boolean;
   v_booking booking.bookings;
   v_held boolean;
 begin
   if p_response is null or jsonb_typeof(p_response) <> 'object' or p_response ->> 'id' is null then
     perform booking.refuse(400, 'invalid_request', '{"field": "response"}', 'Give the object that Stripe returned.');
   end if;
-  select c.* into v_command from booking.stripe_commands c where c.id = p_command_id;
+  select c.payment_id, c.order_id, c.operation, c.stripe_id, coalesce(c.request_id, p_command_id::text)
+  into v_payment_id, v_order_id, v_operation, v_stripe_id, v_request_id
+  from booking.stripe_commands c where c.id = p_command_id;
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
   end if;
-  perform set_config('booking.actor', 'stripe', true),
-    set_config('booking.request_id', coalesce(v_command.request_id, p_command_id::text), true);
-  if v_command.order_id is not null then
-    perform booking.lock_order(v_command.order_id);
-  else
-    v_booking := booking.lock_payment(v_command.payment_id, p_response ->> 'status' = 'canceled');
+  perform set_config('booking.actor', 'stripe', true), set_config('booking.request_id', v_request_id, true);
+  -- which kind of object it is follows from what was asked
+  p_response := p_response || jsonb_build_object('object',
+    case v_operation when 'create_refund' then 'refund' else 'payment_intent' end);
+  v_is_applied := v_operation = 'capture_payment_intent'
+    and p_response ->> 'status' = 'succeeded' -- one that was canceled frees the seat, which is locked before the booking
+    and booking.apply_capture(v_payment_id, p_response, p_command_id::text);
+  if v_order_id is not null then
+    perform booking.lock_order(v_order_id);
+  elsif not v_is_applied then
+    v_booking := booking.lock_payment(v_payment_id, p_response ->> 'status' = 'canceled');
   end if;
 
   update booking.stripe_commands c
@@ -32,16 +45,13 @@ begin
   where c.id = p_command_id and c.status = 'running' and c.locked_by = p_worker;
   v_held := found;
 
-  if v_command.order_id is not null then
+  if v_order_id is not null then
     perform booking.apply_checkout_session(p_response, null);
-    return v_held;
+  elsif not v_is_applied then
+    perform booking.apply_stripe_object(p_response, null, booking.clock(), p_command_id::text, v_payment_id, v_stripe_id,
+      p_is_locked => true);
+    perform booking.settle_payment(v_booking.id);
   end if;
-  -- which kind of object it is follows from what was asked
-  perform booking.apply_stripe_object(
-    p_response || jsonb_build_object('object',
-      case v_command.operation when 'create_refund' then 'refund' else 'payment_intent' end),
-    null, booking.clock(), p_command_id::text, v_command.payment_id, v_command.stripe_id, p_is_locked => true);
-  perform booking.settle_payment(v_booking.id);
   return v_held;
 end
 $$;

@@ -27,6 +27,7 @@ create or replace function booking.fail_stripe_command(
 returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_final_codes constant text[] := array['charge_expired_for_capture', 'capture_charge_authorization_expired',

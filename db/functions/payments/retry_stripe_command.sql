@@ -6,6 +6,7 @@ create or replace function booking.retry_stripe_command(p_command_id uuid, p_act
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_command booking.stripe_commands;

@@ -7,6 +7,7 @@ create or replace function booking.finish_reconciliation(p_run_id uuid)
 returns table (payment_id uuid, stripe_id text, kind text, ours text, theirs text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare

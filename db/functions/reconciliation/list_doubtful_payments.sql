@@ -7,6 +7,7 @@ create or replace function booking.list_doubtful_payments(p_run_id uuid)
 returns table (stripe_id text)
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 #variable_conflict use_column
 begin

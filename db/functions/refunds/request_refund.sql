@@ -14,6 +14,7 @@ create or replace function booking.request_refund(
 returns uuid
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_booking booking.bookings;

@@ -8,6 +8,7 @@ create or replace function booking.retry_failed_webhooks(p_limit int default 100
 returns int
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   v_id text;

@@ -94,6 +94,7 @@ set local check_function_bodies = off;
 \ir ../../functions/maintenance/require_batch_size.sql
 \ir ../../functions/maintenance/run_maintenance.sql
 \ir ../../functions/maintenance/schedule_maintenance.sql
+\ir ../../functions/payments/apply_capture.sql
 \ir ../../functions/payments/apply_dispute.sql
 \ir ../../functions/payments/apply_payment_status.sql
 \ir ../../functions/payments/apply_refund.sql

@@ -98,6 +98,7 @@ begin
     'require_batch_size',
     'run_maintenance',
     'schedule_maintenance',
+    'apply_capture',
     'apply_dispute',
     'apply_payment_status',
     'apply_refund',
