@@ -13,7 +13,6 @@ from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn
 
-import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.blueprint import APIBlueprint
@@ -22,6 +21,7 @@ from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from glue import logs
 from glue.auth import Authenticator
 from glue.db import Database
 from glue.errors import ApiError, from_exception
@@ -31,6 +31,7 @@ from glue.invoices.renderer import Renderer
 from glue.limits import Limits
 from glue.metrics import Metrics
 from glue.mirror import Mirror
+from glue.protection import Protection
 from glue.routes import Services, register
 from glue.routes.webhooks import PATH as WEBHOOK_PATH
 from glue.schemas import ErrorAnswer
@@ -41,18 +42,6 @@ _log = logging.getLogger(__name__)
 
 API_BODY_LIMIT = 64 * 1024
 WEBHOOK_BODY_LIMIT = 1024 * 1024
-
-_PROTECTION = [
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-]
-# Swagger UI sets styles from its script and has its icons as data.
-_DOCUMENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-    " font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
@@ -116,16 +105,25 @@ def create_app(
     app.json = StrictJson(app)
     app.config["MAX_CONTENT_LENGTH"] = API_BODY_LIMIT
     app.extensions["pgbooking"] = services
+    app.wsgi_app = Protection(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
 
-    # Registered before the limits, so that a refused request has an id and is logged, too.
-    app.before_request(_begin)
-    app.before_request(_limiter(app, services, register(app, services)))
+    limit = _limiter(app, services, register(app, services))
+
+    @app.before_request
+    def begin() -> None:
+        _begin()  # before the limits, so that a refused request has an id and is logged, too
+        limit()
+
     app.register_error_handler(Exception, _handle)
     app.after_request(_finisher(services.metrics))
-    app.teardown_request(lambda _: structlog.contextvars.clear_contextvars())
+
+    @app.teardown_request
+    def forget(_: BaseException | None) -> None:
+        logs.request_id.set(None)
+
     return app
 
 
@@ -133,9 +131,10 @@ class StrictJson(DefaultJSONProvider):
     """JSON as its standard says: no NaN, no name twice in one object (of which another reader may take the
     other), no nesting that a parser breaks at."""
 
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+    def loads(self, s: str | bytes, **_: Any) -> Any:
         try:
-            return json.loads(s, parse_constant=_no_constant, object_pairs_hook=_no_repeats, **kwargs)
+            text = s if isinstance(s, str) else s.decode(json.detect_encoding(s), "surrogatepass")
+            return _STRICT.decode(text)
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
@@ -151,6 +150,10 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_STRICT = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+"""Made once: json.loads() would make one for each body."""
+
+
 def body_limit(path: str) -> int:
     """Bytes that a body sent to this path may have."""
     return WEBHOOK_BODY_LIMIT if path == WEBHOOK_PATH else API_BODY_LIMIT
@@ -162,8 +165,7 @@ def _begin() -> None:
     request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
     own = g._get_current_object()
     own.started, own.request_id = time.perf_counter(), request_id
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    logs.request_id.set(request_id)
     most = asked.max_content_length = body_limit(asked.path)
     if LATE in asked.environ:
         raise ApiError(408, "request_timeout", "The body did not arrive in time.")
@@ -273,27 +275,17 @@ def _envelope(error: ApiError, headers: list[tuple[str, str]]) -> Response:
 
 
 def _finisher(metrics: Metrics) -> Callable[[Response], Response]:
+    """Counts and logs each request: one line, with what its route tells in `g.told`."""
+
     def finish(response: Response) -> Response:
         asked, own = request._get_current_object(), g._get_current_object()  # type: ignore[attr-defined]
         seconds = time.perf_counter() - own.started
         route = asked.url_rule.rule if asked.url_rule else "unmatched"
         status = response.status_code
         metrics.request(asked.method, route, status, seconds)
-        _log.info(
-            "request",
-            extra={"method": asked.method, "route": route, "status": status, "ms": round(seconds * 1000, 1)},
-        )
-        headers = response.headers
-        headers.extend(_PROTECTION)
-        headers.add("X-Request-Id", own.request_id)
-        if (asked.endpoint or "").startswith("documents."):
-            headers.add("Content-Security-Policy", _DOCUMENT_POLICY)
-            headers.setdefault("Cache-Control", "no-cache")
-        else:
-            headers.add("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-            headers["Cache-Control"] = "no-store"
-        if asked.is_secure:
-            headers.add("Strict-Transport-Security", "max-age=31536000")
+        said = {"method": asked.method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        _log.info("request", extra=said | own.get("told", {}))
+        response.headers.add("X-Request-Id", own.request_id)
         return response
 
     return finish

@@ -91,15 +91,16 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[_Connection]:
-        with self._pool.connection() as connection:
-            try:
-                yield connection
-            except errors.ReadOnlySqlTransaction:
-                connection.close()  # a standby; it would refuse for as long as the connection lives
-                raise
-            finally:
-                if connection.closed:
-                    self._renew(connection)
+        connection = self._pool.getconn()
+        try:
+            yield connection
+        except errors.ReadOnlySqlTransaction:
+            connection.close()  # a standby; it would refuse for as long as the connection lives
+            raise
+        finally:
+            if connection.closed:
+                self._renew(connection)
+            self._pool.putconn(connection)
 
     def _renew(self, lost: _Connection) -> None:
         """Where one connection was lost, the others that are as old lead to the same place: make new ones."""

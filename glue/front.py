@@ -46,7 +46,7 @@ UNREADABLE = "\xff"
 """Stands for a header's value that is not ASCII: it is there, and it is nothing that we take."""
 
 SWEEP = 0.05
-"""Seconds after which the event loop looks which answers have been given."""
+"""Seconds after which the event loop looks which answers have been given, and which bodies are late."""
 
 
 class Headers(Protocol):
@@ -95,6 +95,9 @@ class Front:
         self._waiting: SimpleQueue[_Request | None] = SimpleQueue()
         self._probes: SimpleQueue[_Request | None] = SimpleQueue()
         self._answered: deque[_Request] = deque()
+        self._bodies: dict[asyncio.Task[Any], float] = {}
+        """Who reads a body, and until when it may; the oldest first."""
+        self._late: set[asyncio.Task[Any]] = set()
         self._open = 0
         self._is_swept = False
         queues = [self._waiting] * threads + [self._probes]
@@ -151,26 +154,22 @@ class Front:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
-        is_late = False
-
-        def stop() -> None:
-            nonlocal is_late
-            is_late = task.cancel()
-
-        timer = loop.call_later(self._seconds, stop)
+        self._bodies[task] = loop.time() + self._seconds
+        self._sweep_soon(loop)
         try:
             if declared is not None and declared <= IN_MEMORY:
                 content = await transport()
                 return BytesIO(content), len(content) if len(content) == declared else None
             return await _spooled(transport, declared, most)
         except asyncio.CancelledError:
-            if not is_late or task.uncancel():
+            if task not in self._late or task.uncancel():
                 raise
             return None
         except ProtocolClosed:
             return BytesIO(), None
         finally:
-            timer.cancel()
+            del self._bodies[task]
+            self._late.discard(task)
 
     def _work(self, queue: SimpleQueue[_Request | None]) -> None:
         """A thread's life."""
@@ -214,12 +213,22 @@ class Front:
             self._open -= 1
             if not request.done.done():
                 request.done.set_result(None)
-        if self._open and not self._is_swept:
+        self._sweep_soon(loop)
+
+    def _sweep_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if (self._open or self._bodies) and not self._is_swept:
             self._is_swept = True
             loop.call_later(SWEEP, self._sweep_again, loop)
 
     def _sweep_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for all: one for each body was a twentieth of a request."""
         self._is_swept = False
+        now = loop.time()
+        for task, until in self._bodies.items():
+            if until > now:
+                break
+            if task not in self._late and task.cancel():
+                self._late.add(task)
         self._sweep(loop)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -49,11 +50,20 @@ class Metrics:
             registry=self._registry,
         )
 
+        # Labels are looked up once: there are few of them, and many requests.
+        self._of = lru_cache(1024)(
+            lambda method, route, status: (
+                self._requests.labels(method, route, str(status)).inc,
+                self._seconds.labels(route).observe,
+            )
+        )
+
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         if method not in _METHODS:
             method = "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        count, observe = self._of(method, route, status)
+        count()
+        observe(seconds)
 
     def webhook(self, result: str) -> None:
         self._webhooks.labels(result).inc()

@@ -49,12 +49,13 @@ class Services:
 
     def principal(self) -> Principal:
         """The person of this request, verified once. Raises `ApiError` 401."""
-        if "principal" not in g:
+        found: Principal | ApiError | None = g.get("principal")
+        if found is None:
             try:
-                g.principal = self.authenticator.authenticate(request.headers.get("Authorization"))
+                found = self.authenticator.authenticate(request.headers.get("Authorization"))
             except ApiError as refusal:
-                g.principal = refusal
-        found: Principal | ApiError = g.principal
+                found = refusal
+            g.principal = found
         if isinstance(found, ApiError):
             raise found
         return found

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 from ipaddress import ip_address
 from typing import Any
 
 import stripe
-from flask import Response, request
+from flask import Response, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from psycopg.types.json import Jsonb
@@ -18,8 +17,6 @@ from glue.errors import ApiError
 from glue.inputs import read_body
 from glue.routes.base import Services, answer, errors
 from glue.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 PATH = "/api/webhooks/stripe"
 TOLERANCE = 300
@@ -57,9 +54,7 @@ def routes(services: Services) -> APIBlueprint:
             "select * from booking.process_webhook_event(p_event => %(event)s)", {"event": Jsonb(event)}
         )
         services.metrics.webhook(result)
-        _log.info(
-            "webhook", extra={"event_id": event.get("id"), "event_type": event.get("type"), "result": result}
-        )
+        g.told = {"event_id": event.get("id"), "event_type": event.get("type"), "result": result}
         if result == "failed":
             raise ApiError(
                 500, "webhook_failed", "The event is recorded and could not be applied; send it again."

@@ -6,13 +6,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from glue import logs
 from glue.settings import Settings, SettingsError
@@ -29,6 +29,14 @@ def line(message: str = "hello", *args: object, exc_info: Any = None, **extra: A
     text = logs.formatter(SETTINGS).format(record)
     assert "\n" not in text
     return dict(json.loads(text))
+
+
+@contextmanager
+def request(number: str) -> Iterator[None]:
+    """A request of this id is in hand."""
+    before = logs.request_id.set(number)
+    yield
+    logs.request_id.reset(before)
 
 
 def test_a_line_is_json_with_time_level_logger_and_extras() -> None:
@@ -54,7 +62,7 @@ def test_a_plain_line_ends_with_the_message_and_what_it_does_not_show() -> None:
     time, _, rest = text.partition(" ")
     assert datetime.fromisoformat(time).utcoffset() == timedelta(0)
     assert rest == "INFO [payment-service] idempotencyKey=k1 user=anna"
-    with structlog.contextvars.bound_contextvars(request_id="r-12345678"):
+    with request("r-12345678"):
         assert plain("request", status=200, ms=1.5).endswith(" INFO r-12345678 request status=200 ms=1.5")
 
 
@@ -74,7 +82,7 @@ def test_a_plain_line_holds_no_secret() -> None:
 
 
 def test_the_request_id_is_on_every_line_of_a_request() -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r-12345678"):
+    with request("r-12345678"):
         assert line()["request_id"] == "r-12345678"
     assert "request_id" not in line()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -59,6 +60,17 @@ def test_an_unsigned_webhook_is_400_and_nothing_is_written(site: Site) -> None:
     with site.unchanged():
         response = requests.post(site.base + WEBHOOKS, data=BODY, timeout=120)
         refused(response, 400, "invalid_signature")
+
+
+def test_an_event_is_in_the_line_of_its_request(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    event = an_event()
+    with caplog.at_level(logging.INFO, logger="glue.app"):
+        assert site.deliver(json.dumps(event).encode()).status_code == 200
+        assert site.new_student().get("/api/bookings").status_code == 200
+    told, plain = ({**vars(record)} for record in caplog.records if record.message == "request")
+    assert (told["event_id"], told["event_type"], told["result"]) == (event["id"], event["type"], "ignored")
+    assert told["status"] == 200
+    assert "event_id" not in plain
 
 
 def test_a_stale_signature_is_refused_and_a_fresh_one_is_not(site: Site) -> None:
