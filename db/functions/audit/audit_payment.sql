@@ -1,5 +1,5 @@
--- Trigger: a payment whose status, amounts, PaymentIntent or booking changed leaves an audit row, whoever changed it. As
--- audit_status() for one table, in one statement: it runs in every payment's step.
+-- Trigger: a payment that is new, or whose status, amounts, PaymentIntent or booking changed, leaves an audit row, whoever did
+-- it. As audit_status() for one table, in one statement: it runs in every payment's step.
 -- Locks: none. Errors: none.
 create or replace function booking.audit_payment()
 returns trigger
@@ -17,9 +17,12 @@ begin
   insert into booking.audit_log (created_at, actor, action, subject, request_id, detail)
   values (booking.clock(), coalesce(nullif(current_setting('booking.actor', true), ''), session_user), 'payment.' || new.status, new.id,
     nullif(current_setting('booking.request_id', true), ''),
-    jsonb_strip_nulls(jsonb_build_object('booking_id', new.booking_id, 'amount_captured', new.amount_captured,
-      'amount_refunded', new.amount_refunded, 'currency', new.currency, 'stripe_payment_intent_id', new.stripe_payment_intent_id,
-      'from', old.status)));
+    case tg_op
+      when 'INSERT' then jsonb_build_object('booking_id', new.booking_id, 'amount', new.amount, 'currency', new.currency)
+      else jsonb_strip_nulls(jsonb_build_object('booking_id', new.booking_id, 'amount_captured', new.amount_captured,
+        'amount_refunded', new.amount_refunded, 'currency', new.currency, 'stripe_payment_intent_id', new.stripe_payment_intent_id,
+        'from', old.status))
+    end);
   return null;
 end
 $$;
@@ -27,6 +30,8 @@ $$;
 revoke all on function booking.audit_payment() from public;
 comment on function booking.audit_payment() is 'Trigger: a payment''s step leaves an audit row';
 
+create or replace trigger audit_insert after insert on booking.payments
+  for each row execute function booking.audit_payment();
 create or replace trigger audit_update
   after update of status, amount_captured, amount_refunded, stripe_payment_intent_id, booking_id on booking.payments
   for each row execute function booking.audit_payment();

@@ -24,8 +24,6 @@ $$;
 revoke all on function booking.audit_status() from public;
 comment on function booking.audit_status() is 'Trigger: a status or an amount that changed leaves an audit row';
 
-create or replace trigger audit_insert after insert on booking.payments
-  for each row execute function booking.audit_status('payment', 'id', 'booking_id', 'amount', 'currency');
 create or replace trigger audit_insert after insert on booking.refunds
   for each row execute function booking.audit_status('refund', 'stripe_refund_id', 'payment_id', 'command_id', 'amount', 'currency');
 create or replace trigger audit_update after update on booking.refunds

@@ -111,7 +111,6 @@ set local check_function_bodies = off;
 \ir ../../functions/payments/keep_books.sql
 \ir ../../functions/payments/lock_payment.sql
 \ir ../../functions/payments/lose_hold.sql
-\ir ../../functions/payments/payment_metadata.sql
 \ir ../../functions/payments/payment_of.sql
 \ir ../../functions/payments/prepare_class_payment.sql
 \ir ../../functions/payments/prepare_payment_intent.sql

@@ -119,7 +119,6 @@ begin
     'keep_books',
     'lock_payment',
     'lose_hold',
-    'payment_metadata',
     'payment_of',
     'prepare_class_payment',
     'prepare_payment_intent',

@@ -18,7 +18,6 @@ insert into expected values
   ('reseat_booking(booking.bookings)', '', 'volatile'),
   ('lock_free_seat(uuid)', '', 'volatile'),
   ('is_lapsed_hold(booking.bookings)', '', 'immutable'),
-  ('payment_metadata(booking.bookings)', '', 'stable'),
   ('process_webhook_event(jsonb)', 'app', 'volatile'),
   ('publish_slot(text,uuid,timestamptz,timestamptz,integer,text)', 'app', 'volatile'),
   ('record_payment_intent(uuid,text)', 'app', 'volatile'),

@@ -278,7 +278,8 @@ $$;
 -- The paid PaymentIntent of a class as Stripe shows it, with some of its fields changed.
 create function test.paid_intent(p_booking uuid, p_changes jsonb default '{}') returns jsonb language sql volatile
 as $$
-  select test.intent(p_booking, 'succeeded') || jsonb_build_object('metadata', booking.payment_metadata(b)) || p_changes
+  select test.intent(p_booking, 'succeeded') || jsonb_build_object('metadata', jsonb_build_object('booking_id', b.id,
+    'payment_id', b.payment_id, 'class_id', b.slot_id, 'user_id', b.student_id, 'idempotency_key', b.payment_id)) || p_changes
   from booking.bookings b where b.id = p_booking
 $$;
 

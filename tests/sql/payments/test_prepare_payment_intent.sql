@@ -1,5 +1,5 @@
 -- booking.prepare_payment_intent(): what the server needs to create a booking's one PaymentIntent, or to find it again.
-select plan(29);
+select plan(32);
 create temp table t as select n, test.book(test.make_slot(p_amount => 7900, p_currency => 'eur', p_confirmation => c)) as b
   from (values ('expert', 'expert'), ('instant', 'instant')) v (n, c);
 create function pg_temp.b(p_n text default 'expert') returns uuid language sql as $$ select b from t where n = p_n $$;
@@ -20,6 +20,15 @@ select results_eq($$ select p.* from booking.prepare_payment_intent(test.student
 select is((select count(*) from booking.payments), 1::bigint, 'and the one row');
 select is((select p.capture_method from booking.prepare_payment_intent(test.student(pg_temp.b('instant')), pg_temp.b('instant')) p), 'automatic',
   'an instant slot is captured automatically');
+create temp table paid_at_once as select p.* from booking.prepare_payment_intent(test.student(pg_temp.b('instant')), pg_temp.b('instant')) p;
+select results_eq('select metadata from paid_at_once',
+  $$ select jsonb_build_object('booking_id', b.id, 'payment_id', b.payment_id, 'class_id', b.slot_id, 'user_id', b.student_id,
+       'idempotency_key', b.payment_id) from booking.bookings b where b.id = pg_temp.b('instant') $$,
+  'and says also which class, whose seat, and the key that is sent');
+select is(metadata ->> 'idempotency_key', idempotency_key, 'which is that key') from paid_at_once;
+do $$ begin perform booking.record_payment_intent((select payment_id from paid_at_once), 'pi_instant'); end $$;
+select is((select p.metadata from booking.prepare_payment_intent(test.student(pg_temp.b('instant')), pg_temp.b('instant')) p),
+  (select metadata from paid_at_once), 'it stays the same');
 do $$ begin perform booking.record_payment_intent((select payment_id from first), 'pi_1'); end $$;
 select is((select p.stripe_payment_intent_id from booking.prepare_payment_intent(test.student(pg_temp.b()), pg_temp.b()) p), 'pi_1',
   'once recorded the PaymentIntent is found again');
