@@ -18,7 +18,7 @@ declare
 begin
   select b.id, b.expert_id into v_booking_id, v_expert_id
   from booking.payments p join booking.bookings b on b.id = p.booking_id
-  where p.id = p_payment_id and b.status is not distinct from 'confirmed' -- "=" could look through the index of confirmed bookings
+  where p.id = p_payment_id and b.status = 'confirmed'
   for no key update of b;
   if not found then
     return false;

@@ -14,8 +14,7 @@ declare
 begin
   select b.id into v_booking_id
   from booking.payments p join booking.bookings b on b.id = p.booking_id
-  where p.stripe_payment_intent_id = p_intent ->> 'id'
-    and b.status is not distinct from 'pending' -- "=" could look through the index of pending bookings
+  where p.stripe_payment_intent_id = p_intent ->> 'id' and b.status = 'pending'
   for no key update of b;
   if not found then
     return false;

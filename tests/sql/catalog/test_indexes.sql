@@ -92,4 +92,8 @@ from unnest(array['audit_log', 'booking_events', 'payments']) relation;
 select is_empty($$ select i.indexrelid::regclass from pg_index i join pg_class c on c.oid = i.indrelid where c.relnamespace = 'booking'::regnamespace and not i.indisvalid $$,
   'all are valid');
 select is((select count(*) from pg_index i where i.indrelid = 'booking.stat_deltas'::regclass), 0::bigint, 'the lines of the statistics have none: they are only appended');
+-- what has finished is passed by whoever looks for what is due, until it is vacuumed away: not a fifth of a large table
+select ok('vacuum_index_cleanup=on' = any (c.reloptions) and (select substring(o, '=(.*)')::numeric from unnest(c.reloptions) o
+  where o like 'autovacuum_vacuum_scale_factor=%') <= 0.02, format('%s is vacuumed early, with its indexes', c.oid::regclass))
+from pg_class c where c.oid in ('booking.stripe_commands'::regclass, 'booking.bookings'::regclass);
 select * from finish();
