@@ -173,7 +173,7 @@ class JsonLines(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({**_own(record), **self._redactor.fields(self._told(record))})
+        return json.dumps({**self._redactor.fields(self._told(record)), **_own(record)})
 
     def _told(self, record: logging.LogRecord) -> dict[str, Any]:
         """What a record says that may hold a secret."""

@@ -385,6 +385,7 @@ CONTROLS = [
                 "exit when not v_is_lost;",
             ),
         ),
+        tries=5,
     ),
     Control(
         "a request asks for no more than others leave",

@@ -66,7 +66,7 @@ CONTROLS = {
     "who may ask for a quote": Control(QUOTE, *PARTY, "200 and not 403"),
     "who pays": Control(
         PAY, "payments/prepare_payment_intent.sql",
-        "v_booking.student_id is distinct from p_student_id", "false", "Stripe was called",
+        "v_student_id is distinct from p_student_id", "false", "Stripe was called",
     ),
     "who decides": Control(
         DECIDE, "bookings/confirm_booking_transaction.sql",
