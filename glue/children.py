@@ -123,17 +123,35 @@ class Child:
 # -- in the child ------------------------------------------------------------------------------------------
 
 PARENT = "PGBOOKING_PARENT"
+INSIST = 5.0
+"""Seconds that a child has to end by itself when its parent is gone, and then again and again."""
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the process that started us dies. Where that cannot be, do nothing."""
+    """Ask the kernel for SIGTERM when the process that started us dies, and insist on it.
+
+    Python may miss a signal that comes just before its main thread begins to wait for a lock, until the next
+    one comes; and not every system has such a thing.
+    """
     parent = os.environ.pop(PARENT, "")
+    if parent:
+        threading.Thread(target=_insist, name="leash", daemon=True).start()
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if parent and os.getppid() != int(parent):  # it died before we asked
         raise SystemExit(1)
+
+
+def _insist() -> None:
+    """Waits for the end of standard input: nothing else holds it open than the process that started us."""
+    with suppress(OSError):
+        while os.read(0, 1024):
+            pass
+    while True:
+        time.sleep(INSIST)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:

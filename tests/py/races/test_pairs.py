@@ -92,7 +92,8 @@ def finish(arena: Arena, case: Case) -> Row:
           p.stripe_cancelled_at is not null as is_canceled_at_stripe, test.seats_taken(b.slot_id) as seats,
           (select array_agg(row (e.from_status, e.to_status, e.actor = b.student_id, e.actor = b.expert_id,
              e.reason)::text order by e.id) from booking.booking_events e where e.booking_id = b.id) as trail,
-          (select array_agg(row (c.operation, c.status, c.outcome, c.params -> 'amount')::text order by c.id)
+          (select array_agg(row (c.operation, c.status, c.outcome, c.params -> 'amount')::text
+             order by c.created_at, c.id)
              from booking.stripe_commands c where c.payment_id = p.id) as commands,
           (select array_agg(row (t.kind, t.amount)::text order by t.id)
              from booking.transfers t where t.payment_id = p.id) as ledger,

@@ -37,7 +37,7 @@ create function test.outcome(p_booking uuid) returns jsonb language sql volatile
   select replace(jsonb_build_object('booking', b.status, 'by', b.cancelled_by, 'payment', p.status, 'captured', p.amount_captured,
     'refunded', p.amount_refunded, 'charge_refunded', p.charge_refunded, 'intent', p.stripe_payment_intent_id,
     'charge', p.stripe_charge_id, 'capture_before', p.capture_before, 'cancelled', p.stripe_cancelled_at is not null,
-    'commands', (select jsonb_agg(jsonb_build_array(c.operation, c.status, c.params - 'metadata') order by c.id) from booking.stripe_commands c
+    'commands', (select jsonb_agg(jsonb_build_array(c.operation, c.status, c.params - 'metadata') order by c.created_at, c.id) from booking.stripe_commands c
                  where c.payment_id = p.id and c.status <> 'done'),
     'ledger', (select jsonb_object_agg(l.kind, l.total) from (
                  select case when t.kind = 'capture' then 'captured' else 'refunded' end as kind,
