@@ -149,14 +149,16 @@ def _running_wrk(port: int, connections: int, folder: Path) -> Iterator[subproce
 def _wait(wrk: subprocess.Popen[bytes], folder: Path, connections: int, server: Server) -> None:
     """Until every connection has written down its answers."""
     last, moved = -1, time.monotonic()
-    while len(list(folder.glob("*.out"))) < connections:
+    while (ended := len(list(folder.glob("*.out")))) < connections:
         if wrk.poll() is not None:
             raise RuntimeError("wrk ended: " + (folder / "errors").read_text()[-500:])
         used = sum(process.cpu_times().user for process in server.processes())
         if round(used, 1) != last:
             last, moved = round(used, 1), time.monotonic()
         if time.monotonic() - moved > PATIENCE:
-            raise RuntimeError(f"the server does not answer{server.said()}")
+            raise RuntimeError(
+                f"{server} does not answer {connections - ended} of {connections} connections{server.said()}"
+            )
         time.sleep(0.02)
 
 
@@ -164,10 +166,14 @@ class Server:
     """A server that runs: where it is to be reached, and its processes."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, output: Path) -> None:
+        self._command = " ".join(map(str, process.args))  # type: ignore[arg-type]
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._process = psutil.Process(process.pid)
         self._output = output
+
+    def __str__(self) -> str:
+        return self._command
 
     def processes(self) -> list[psutil.Process]:
         """All of them, the one that was started first."""

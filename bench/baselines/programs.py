@@ -151,10 +151,7 @@ def stand_in(path: str) -> Program:
     return Program(
         name="stand-in",
         title="a stand-in",
-        command=lambda port: python(
-            *("-m", "granian", "--interface", "wsgi", "--port", str(port), "--workers", "1"),
-            *("--no-ws", "--log-level", "error", "--factory", "bench.baselines.stand_in:create_app"),
-        ),
+        command=lambda port: python("-m", "bench.baselines.stand_in", str(port)),
         path=path,
         done="select count(*) from " + ("events" if path == "/webhooks" else "bookings"),
         environment={"PYTHONPATH": str(APPS.parents[2])},

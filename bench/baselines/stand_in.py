@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 BOOK = """
 with s as (
@@ -31,28 +28,48 @@ select %(id)s, s.id, s.session_id, %(student)s, s.expert_id, %(id)s, 'pending', 
 from s returning 1"""
 
 
-def create_app() -> WSGIApplication:
-    """The application of one worker process."""
-    pool: ConnectionPool[Connection[tuple[object, ...]]] = ConnectionPool(
-        os.environ["DATABASE_URL"], min_size=1, max_size=8, kwargs={"autocommit": True}, open=True
-    )
+class Handler(BaseHTTPRequestHandler):
+    """A thread for each connection, which stays open."""
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read()
-        status = 200
-        with pool.connection() as connection:
-            if environ["PATH_INFO"] == "/api/bookings/create":
-                claims = jwt.decode(
-                    environ["HTTP_AUTHORIZATION"].split()[1], os.environ["JWT_SECRET"], algorithms=["HS256"]
-                )
-                given = {"id": uuid.uuid4(), "slot": json.loads(body)["slotId"], "student": claims["sub"]}
-                status = 201 if connection.execute(BOOK, given).fetchone() else 409
-            elif environ["PATH_INFO"] == "/webhooks":
-                event = json.loads(body)
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    pool: ConnectionPool[Connection[tuple[object, ...]]]
+
+    def do_GET(self) -> None:
+        """Somebody asks whether we are up."""
+        self._answer(200)
+
+    def do_POST(self) -> None:
+        """A wish for a slot, or an event."""
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.pool.connection() as connection:
+            if self.path == "/webhooks":
                 connection.execute(
-                    "insert into events (id, payload) values (%s, %s)", [event["id"], Jsonb(event)]
+                    "insert into events (id, payload) values (%s, %s)", [sent["id"], Jsonb(sent)]
                 )
-        start_response(f"{status} _", [("Content-Type", "application/json")])
-        return [b"{}"]
+                self._answer(200)
+                return
+            token = self.headers["Authorization"].split()[1]
+            claims = jwt.decode(token, os.environ["JWT_SECRET"], algorithms=["HS256"])
+            given = {"id": uuid.uuid4(), "slot": sent["slotId"], "student": claims["sub"]}
+            is_booked = connection.execute(BOOK, given).fetchone() is not None
+        self._answer(201 if is_booked else 409)
 
-    return app
+    def _answer(self, status: int) -> None:
+        self.wfile.write(b"HTTP/1.1 %d _\r\nContent-Length: 2\r\n\r\n{}" % status)
+
+    def log_message(self, *_: object) -> None:
+        """Not each request."""
+
+
+class Server(ThreadingHTTPServer):
+    """Everybody who comes at once is let in."""
+
+    request_queue_size = 128
+
+
+if __name__ == "__main__":
+    with ConnectionPool(
+        os.environ["DATABASE_URL"], min_size=1, max_size=8, kwargs={"autocommit": True}, open=True
+    ) as Handler.pool:
+        Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
