@@ -205,7 +205,9 @@ def check(url: str, as_json: bool) -> None:
 )
 @click.option("--workers", type=click.IntRange(1, 64), help="Processes. Default: chosen by the server.")
 @click.option(
-    "--threads", type=click.IntRange(1, 256), help="Threads of each process. Default: chosen by the server."
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Requests that each process works on at once. Default: DATABASE_POOL_SIZE.",
 )
 @ignore_terminal_settings
 def serve(host: str, port: int, workers: int | None, threads: int | None) -> None:

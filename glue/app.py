@@ -25,7 +25,7 @@ from glue import logs
 from glue.auth import Authenticator
 from glue.db import Database
 from glue.errors import ApiError, from_exception
-from glue.front import LATE
+from glue.front import BUSY, LATE
 from glue.inputs import refuse_input
 from glue.invoices.renderer import Renderer
 from glue.limits import Limits
@@ -171,6 +171,8 @@ def _begin() -> None:
         raise ApiError(408, "request_timeout", "The body did not arrive in time.")
     if (asked.content_length or 0) > most:
         raise RequestEntityTooLarge
+    if BUSY in asked.environ:
+        raise ApiError(503, "server_busy", "Too many requests wait for their turn; try again.", retry_after=2)
 
 
 def _limiter(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> Callable[[], None]:

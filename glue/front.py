@@ -1,8 +1,9 @@
 """What stands between the network and the application: takes each body in whole, then gives it to a thread.
 
 Bodies are read by the event loop, bounded in size and time, so a client that sends slowly (or nothing more)
-costs no thread. Probes have a thread of their own: whoever asks whether the process is alive hears so also
-while every other thread waits for the database or for Stripe.
+costs no thread. Who waits for Stripe costs no turn (`glue.turns`). Who has waited for a turn too long is told
+so instead of being served. Probes have a thread of their own: whoever asks whether the process is alive hears
+so also while every other thread waits for the database or for Stripe.
 
 It speaks RSGI, granian's own interface: an answer goes straight from its thread to the server, and the event
 loop need not wake up for it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -23,6 +25,8 @@ from threading import Thread
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # its documented name
+
+from glue.turns import Turns
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,6 +40,12 @@ Taken = tuple[IO[bytes], int | None]
 
 LATE = "pgbooking.body_is_late"
 """In the WSGI environment: the body did not arrive in time, and is not there."""
+
+BUSY = "pgbooking.server_is_busy"
+"""In the WSGI environment: the request has waited for its turn too long, and is not to be carried out."""
+
+TURN_SECONDS = 5.0
+"""As long as the wait for a connection to the database: nobody learns later that the server is overloaded."""
 
 IN_MEMORY = 64 * 1024
 """Bytes of a body that are kept in memory; more is kept in a file meanwhile."""
@@ -80,17 +90,26 @@ class Transport(Protocol):
 
 
 class Front:
-    """An RSGI application around a WSGI one. `threads` requests are answered at once, probes apart.
+    """An RSGI application around a WSGI one. It works on `turns` requests at once, probes apart, while up to
+    `aside` more wait for Stripe.
 
     `body_seconds`: time that a client has for its whole body. `limit`: bytes that a body to a path may have;
     of a larger one no more is read, and the application refuses it by its CONTENT_LENGTH.
     """
 
     def __init__(
-        self, app: WSGIApplication, *, threads: int, body_seconds: float, limit: Callable[[str], int]
+        self,
+        app: WSGIApplication,
+        *,
+        turns: int,
+        aside: int,
+        body_seconds: float,
+        limit: Callable[[str], int],
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         self._app = app
         self._seconds = body_seconds
+        self._turn_seconds = turn_seconds
         self._limit = limit
         self._waiting: SimpleQueue[_Request | None] = SimpleQueue()
         self._probes: SimpleQueue[_Request | None] = SimpleQueue()
@@ -100,10 +119,10 @@ class Front:
         self._late: set[asyncio.Task[Any]] = set()
         self._open = 0
         self._is_swept = False
-        queues = [self._waiting] * threads + [self._probes]
+        work = [(self._waiting, Turns(turns))] * (turns + aside) + [(self._probes, Turns(1))]
         self._threads = [
-            Thread(target=self._work, args=(queue,), name=f"request-{number}", daemon=True)
-            for number, queue in enumerate(queues)
+            Thread(target=self._work, args=queue_and_turns, name=f"request-{number}", daemon=True)
+            for number, queue_and_turns in enumerate(work)
         ]
         for thread in self._threads:
             thread.start()
@@ -171,9 +190,16 @@ class Front:
             del self._bodies[task]
             self._late.discard(task)
 
-    def _work(self, queue: SimpleQueue[_Request | None]) -> None:
+    def _work(self, queue: SimpleQueue[_Request | None], turns: Turns) -> None:
         """A thread's life."""
-        while (request := queue.get()) is not None:
+        while True:
+            turns.keep()
+            request = queue.get()
+            if request is None:
+                turns.leave()
+                return
+            if time.monotonic() - request.since > self._turn_seconds:
+                request.environ[BUSY] = True
             try:
                 status, headers, content = self._answer(request.environ)
                 if not request.is_whole:
@@ -235,7 +261,7 @@ class Front:
 class _Request:
     """What a thread needs to answer; `done` is the event loop's."""
 
-    __slots__ = ("done", "environ", "is_whole", "transport")
+    __slots__ = ("done", "environ", "is_whole", "since", "transport")
 
     def __init__(
         self, environ: Environ, transport: Transport, is_whole: bool, done: asyncio.Future[None]
@@ -243,6 +269,7 @@ class _Request:
         self.environ = environ
         self.transport = transport
         self.is_whole = is_whole
+        self.since = time.monotonic()
         self.done = done
 
 

@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 
 from glue.db import Database
 from glue.stripe_gateway import Applied, GatewayBusy, Outcome, Refused, StripeGateway, Unknown
+from glue.turns import step_aside
 
 _log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ class Mirror:
             self._free.release()
             return "pending"
         future.add_done_callback(lambda _: self._free.release())
+        step_aside()
         try:
             return future.result(timeout=wait)
         except TimeoutError:

@@ -29,7 +29,7 @@ STOP_TIMEOUT = 30
 CONNECTIONS = 4096
 """Open connections of one worker process; a further one waits to be accepted."""
 
-_THREADS = "PGBOOKING_THREADS"
+_TURNS = "PGBOOKING_TURNS"
 """How the parent tells its worker processes."""
 
 
@@ -43,7 +43,8 @@ def application() -> Front:
     logs.configure(settings)
     return Front(
         create_app(settings),
-        threads=int(os.environ[_THREADS]),
+        turns=int(os.environ[_TURNS]),
+        aside=settings.max_concurrent_payments,
         body_seconds=settings.client_timeout_seconds,
         limit=body_limit,
     )
@@ -52,8 +53,8 @@ def application() -> Front:
 def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: int | None = None) -> None:
     """Serves until SIGTERM or SIGINT, and then lets the requests in hand finish.
 
-    `threads` of each worker process; by default one for each connection to the database and one for each
-    request that may wait for Stripe, so that when all of the latter wait, others are still served.
+    `threads`: how many requests each worker process works on at once, by default one for each of its
+    connections to the database. Those that wait for Stripe are not among them: each has a thread more.
     `port` 0 takes a free one. Settings that do not allow a start end in exit code 2, an address that is taken
     in exit code 1, each with one line on standard error.
     """
@@ -71,7 +72,7 @@ def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: i
             shared = tempfile.mkdtemp(prefix="pgbooking-metrics-")
             cleanup.callback(shutil.rmtree, shared, ignore_errors=True)
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        os.environ[_THREADS] = str(threads or settings.database_pool_size + settings.max_concurrent_payments)
+        os.environ[_TURNS] = str(threads or settings.database_pool_size)
         server = Server(
             "glue.serve:application",
             factory=True,

@@ -29,6 +29,8 @@ from urllib.request import getproxies, proxy_bypass
 import stripe
 import urllib3
 
+from glue.turns import step_aside
+
 _log = logging.getLogger(__name__)
 
 # stripe-python's telemetry leaves an id in the home folder and sends it along; a payment server does neither.
@@ -524,6 +526,7 @@ class StripeGateway:
     def _call(self, seconds: float) -> Iterator[None]:
         if not self._slots.acquire(blocking=False):
             raise GatewayBusy("too many calls to Stripe are in flight", retry_after=1.0)
+        step_aside()
         try:
             with self._transport.within(seconds):
                 yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import uuid
@@ -66,7 +67,7 @@ def bodies_on_threads() -> Callable[[], None]:
     class Held:
         """Occupies the thread that looks at it until the body is there."""
 
-        is_whole, transport = True, None
+        is_whole, transport, since = True, None, math.inf
 
         def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
             self._loop = loop

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from glue.front import LATE, PROBES, UNREADABLE, Front
+from glue.front import BUSY, LATE, PROBES, UNREADABLE, Front
+from glue.turns import step_aside
 
 Environ = dict[str, Any]
 LIMIT = 100
@@ -51,7 +52,7 @@ def echo() -> Echo:
 
 @contextmanager
 def front(app: Any, **changes: Any) -> Iterator[Front]:
-    made = Front(app, **{"threads": 2, "body_seconds": 60, "limit": lambda _: LIMIT, **changes})
+    made = Front(app, **{"turns": 2, "aside": 1, "body_seconds": 60, "limit": lambda _: LIMIT, **changes})
     yield made
     made.close()
 
@@ -217,7 +218,7 @@ def test_an_application_that_breaks_off_does_not_take_its_thread_with_it(echo: E
             raise ZeroDivisionError
         return echo(environ, start)
 
-    with front(app, threads=1) as made:
+    with front(app, turns=1) as made:
         assert ask(made, path="/broken").sent == []
         assert ask(made).sent[0][0] == 201
 
@@ -227,7 +228,7 @@ def test_an_answer_that_nobody_waits_for_any_more_does_no_harm(echo: Echo) -> No
         def response_bytes(self, *_: Any) -> None:
             raise ProtocolClosed
 
-    with front(echo, threads=1) as made:
+    with front(echo, turns=1) as made:
         asyncio.run(made.__rsgi__(Scope("/a", ()), Gone(())))
         assert ask(made).sent[0][0] == 201
 
@@ -259,8 +260,66 @@ def test_probes_are_answered_while_every_other_thread_waits() -> None:
         await slow
         return [transport.sent[0][2] for transport in asked]
 
-    with front(app, threads=1) as made:
+    with front(app, turns=1) as made:
         assert asyncio.run(probed(made)) == [b"/healthz", b"/readyz", b"/metrics"]
+
+
+class Pairs:
+    """A WSGI application that answers whether two requests are in hand at once; at /aside, after one that has
+    stepped aside."""
+
+    def __init__(self) -> None:
+        self._meeting = threading.Barrier(2)
+        self.waiting, self.over = threading.Event(), threading.Event()
+
+    def __call__(self, environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
+        start("200 OK", [])
+        if environ["PATH_INFO"] == "/aside":
+            step_aside()
+            self.waiting.set()
+            self.over.wait(30)
+            return [b"back"]
+        try:
+            self._meeting.wait(0.2)
+        except threading.BrokenBarrierError:
+            self._meeting.reset()
+            return [b"alone"]
+        return [b"together"]
+
+
+async def pair(made: Front) -> list[bytes]:
+    asked = [Transport(()), Transport(())]
+    await asyncio.gather(*(made.__rsgi__(Scope("/a", ()), transport) for transport in asked))
+    return [transport.sent[0][2] for transport in asked]
+
+
+@pytest.mark.parametrize(("turns", "seen"), [(1, b"alone"), (2, b"together")])
+def test_so_many_requests_are_in_hand_at_once(turns: int, seen: bytes) -> None:
+    with front(Pairs(), turns=turns, aside=2) as made:
+        assert asyncio.run(pair(made)) == [seen, seen]
+
+
+def test_who_steps_aside_lets_another_one_in_and_has_no_turn_to_give_twice() -> None:
+    app = Pairs()
+
+    async def all_in_turn(made: Front) -> None:
+        aside = asyncio.create_task(made.__rsgi__(Scope("/aside", ()), Transport(())))
+        assert await asyncio.to_thread(app.waiting.wait, 30)
+        assert await pair(made) == [b"alone", b"alone"]
+        assert not aside.done()
+        app.over.set()
+        await aside
+        assert await pair(made) == [b"alone", b"alone"]
+
+    with front(app, turns=1, aside=1) as made:
+        asyncio.run(all_in_turn(made))
+
+
+@pytest.mark.parametrize(("seconds", "is_busy"), [(-1, True), (60, None)])
+def test_who_has_waited_too_long_is_known(echo: Echo, seconds: float, is_busy: bool | None) -> None:
+    with front(echo, turn_seconds=seconds) as made:
+        ask(made)
+    assert echo.asked[0][0].get(BUSY) is is_busy
 
 
 def test_the_application_reads_a_large_body_like_a_small_one(echo: Echo) -> None:

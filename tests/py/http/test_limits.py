@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
+from flask.testing import FlaskClient
 from limits.storage import MemoryStorage
 
 from glue.app import create_app
+from glue.front import BUSY
 from glue.limits import Limits
 from glue.sandbox.process import SandboxProcess
 from glue.settings import Settings
@@ -150,14 +153,25 @@ def test_a_sane_request_id_is_kept_and_another_replaced(site: Site) -> None:
         assert len(answered(bad)) == 32
 
 
-def test_the_application_starts_while_the_database_is_away() -> None:
-    settings = Settings.from_env(base_env("postgresql://nobody@127.0.0.1:9/nothing"))
-    app = create_app(settings)
+@pytest.fixture
+def without_database() -> Iterator[FlaskClient]:
+    app = create_app(Settings.from_env(base_env("postgresql://nobody@127.0.0.1:9/nothing")))
     with app.test_client() as client:
-        assert client.get("/healthz").status_code == 200
+        yield client
     app.extensions["pgbooking"].db.close()
     app.extensions["pgbooking"].mirror.close()
     app.extensions["pgbooking"].gateway.close()
+
+
+def test_the_application_starts_while_the_database_is_away(without_database: FlaskClient) -> None:
+    assert without_database.get("/healthz").status_code == 200
+
+
+def test_who_has_waited_too_long_for_a_turn_is_told_to_come_again(without_database: FlaskClient) -> None:
+    response = without_database.post("/api/bookings/create", json={}, environ_overrides={BUSY: True})
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+    assert response.json is not None
+    assert response.json["error"]["code"] == "server_busy"
 
 
 def waits(limits: Limits, who: str, times: int) -> list[int | None]:
