@@ -53,6 +53,7 @@ async def _run_all(
             # A group of its own: Ctrl-C reaches us, and we tell it.
             process = await asyncio.create_subprocess_exec(
                 *commands[name],
+                stdin=PIPE,  # never written to; its end tells a command that we are gone
                 stdout=PIPE,
                 stderr=PIPE,
                 limit=LONGEST_LINE,

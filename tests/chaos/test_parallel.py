@@ -45,6 +45,12 @@ def test_each_line_stays_whole_and_each_exit_code_is_told() -> None:
     assert noted == [("c", "on it")]
 
 
+def test_a_command_waits_for_our_end_and_not_for_that_of_our_input() -> None:
+    look = "import select; print(select.select([0], [], [], 0)[0])"
+    ended = run_all({"a": python(look)}, 1, result=lambda *_: None, note=lambda *_: None)
+    assert ended["a"].lines == ["[]"]
+
+
 def test_as_many_run_at_once_as_may(tmp_path: Path) -> None:
     # Two of the three meet; the third finds that one of them has gone.
     meet = (
