@@ -12,6 +12,7 @@ import jwt
 
 from glue.errors import ApiError
 from glue.settings import Settings
+from glue.turns import step_aside
 
 Role = Literal["student", "expert", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -136,6 +137,8 @@ class _PublicKeys:
 
     TIMEOUT = 3.0
     COOLDOWN = 10.0
+    AT_ONCE = 0.1
+    """Seconds in which keys that are here already are found."""
 
     def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._client = jwt.PyJWKClient(
@@ -149,7 +152,10 @@ class _PublicKeys:
     def get(self, kid: object) -> jwt.PyJWK:
         if not isinstance(kid, str):
             raise jwt.InvalidTokenError("no key is named")
-        with self._lock:
+        if not self._lock.acquire(timeout=self.AT_ONCE):
+            step_aside()  # somebody fetches them
+            self._lock.acquire()
+        try:
             if self._clock() < self._down_until:
                 return self._seen_before(kid)
             try:
@@ -161,6 +167,8 @@ class _PublicKeys:
                 self._seen.clear()
             self._seen[kid] = key
             return key
+        finally:
+            self._lock.release()
 
     def _seen_before(self, kid: str) -> jwt.PyJWK:
         if kid not in self._seen:

@@ -198,7 +198,8 @@ class Front:
             if request is None:
                 turns.leave()
                 return
-            if time.monotonic() - request.since > self._turn_seconds:
+            # Not a probe: that the database is away, for which they wait as long, is what they have to say.
+            if time.monotonic() - request.since > self._turn_seconds and queue is not self._probes:
                 request.environ[BUSY] = True
             try:
                 status, headers, content = self._answer(request.environ)
@@ -207,7 +208,7 @@ class Front:
                 request.transport.response_bytes(status, headers, content)
             except ProtocolClosed:
                 pass  # whoever asked has left
-            except Exception:
+            except BaseException:  # a thread that ended would take its turn with it
                 _log.exception("the application broke off")  # the server answers 500
             self._answered.append(request)
             del request

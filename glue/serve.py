@@ -38,13 +38,14 @@ def application() -> Front:
     # Not imported by the parent: prometheus_client decides on import whether it counts for several processes.
     from glue.app import body_limit, create_app
     from glue.front import Front
+    from glue.invoices.renderer import MOST_WAITING
 
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
     return Front(
         create_app(settings),
         turns=int(os.environ[_TURNS]),
-        aside=settings.max_concurrent_payments,
+        aside=settings.max_concurrent_payments + MOST_WAITING,
         body_seconds=settings.client_timeout_seconds,
         limit=body_limit,
     )
@@ -54,7 +55,8 @@ def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: i
     """Serves until SIGTERM or SIGINT, and then lets the requests in hand finish.
 
     `threads`: how many requests each worker process works on at once, by default one for each of its
-    connections to the database. Those that wait for Stripe are not among them: each has a thread more.
+    connections to the database. Those that wait for Stripe or for a PDF are not among them: each has a thread
+    more.
     `port` 0 takes a free one. Settings that do not allow a start end in exit code 2, an address that is taken
     in exit code 1, each with one line on standard error.
     """

@@ -22,6 +22,8 @@ from uuid import UUID
 from cachetools import TTLCache
 from pebble import ProcessExpired, ProcessPool
 
+from glue.turns import step_aside
+
 _log = logging.getLogger(__name__)
 
 Invoice = Mapping[str, Any]
@@ -99,6 +101,7 @@ class Renderer:
                 raise InvoiceUnavailable("too many wait for a PDF", retry_after=1)
             self._waiting += 1
             flight = self._flight(key, invoice)
+        step_aside()
         try:
             return flight.result(self._timeout)
         except (TimeoutError, CancelledError, ProcessExpired):

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from glue.auth import Authenticator, Principal
 from glue.errors import ApiError
 from glue.settings import Settings
+from glue.turns import Turns
 from tests.py.http.site import JWT_SECRET, Site, base_env, refused, token
 
 pytestmark = pytest.mark.pg18  # tokens are the server's, whatever the database
@@ -259,6 +261,24 @@ def test_a_key_that_was_seen_goes_on_working_while_the_keys_cannot_be_had(
     for _ in range(3):
         assert auth.authenticate(signed(RSA, "RS256", "r")).user_id == "s"
     assert keys.asked == 2
+
+
+def test_who_waits_while_the_keys_are_fetched_gives_others_a_turn(keys: Keys) -> None:
+    keys.add("r", RSA.public_key(), "RS256")
+    auth, turns, has_turn = with_keys(keys), Turns(1), threading.Event()
+    assert auth._keys is not None
+
+    def ask() -> str:
+        turns.keep()
+        has_turn.set()
+        return auth.authenticate(signed(RSA, "RS256", "r")).user_id
+
+    with ThreadPoolExecutor(2) as pool:
+        with auth._keys._lock:
+            asked = pool.submit(ask)
+            assert has_turn.wait(60)
+            pool.submit(turns.keep).result(60)
+        assert asked.result() == "s"
 
 
 def test_seen_keys_are_bounded(keys: Keys) -> None:

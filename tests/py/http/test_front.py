@@ -212,13 +212,16 @@ def test_a_header_cannot_pass_for_another_one_by_an_underscore(echo: Echo) -> No
     assert environ["HTTP_X_FORWARDED_FOR"] == "192.0.2.1"
 
 
-def test_an_application_that_breaks_off_does_not_take_its_thread_with_it(echo: Echo) -> None:
+@pytest.mark.parametrize("fault", [ZeroDivisionError, SystemExit])
+def test_an_application_that_breaks_off_does_not_take_its_thread_with_it(
+    echo: Echo, fault: type[BaseException]
+) -> None:
     def app(environ: Environ, start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/broken":
-            raise ZeroDivisionError
+            raise fault
         return echo(environ, start)
 
-    with front(app, turns=1) as made:
+    with front(app, turns=1, aside=0) as made:
         assert ask(made, path="/broken").sent == []
         assert ask(made).sent[0][0] == 201
 
@@ -313,6 +316,13 @@ def test_who_steps_aside_lets_another_one_in_and_has_no_turn_to_give_twice() -> 
 
     with front(app, turns=1, aside=1) as made:
         asyncio.run(all_in_turn(made))
+
+
+def test_a_probe_says_what_it_has_to_say_however_long_it_waited(echo: Echo) -> None:
+    with front(echo, turn_seconds=-1) as made:
+        for path in PROBES:
+            ask(made, path=path)
+    assert [BUSY in environ for environ, _ in echo.asked] == [False] * len(PROBES)
 
 
 @pytest.mark.parametrize(("seconds", "is_busy"), [(-1, True), (60, None)])

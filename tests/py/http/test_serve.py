@@ -262,6 +262,32 @@ def test_probes_are_answered_while_every_thread_waits_for_stripe(site: Site, san
             assert answer.result().json()["status"] == "confirmed"
 
 
+@pytest.mark.parametrize("wish", ["capture", "intent"])
+def test_who_waits_for_stripe_keeps_nobody_from_their_turn(
+    site: Site, sandbox: SandboxProcess, wish: str
+) -> None:
+    offer = site.offer()
+    with granian(base_env(as_server(site.db_url), sandbox.url), threads=1) as (base, _), at(site, base):
+        person, path, body = site.new_student(), "/api/payment/create-intent", {}
+        if wish == "capture":
+            booking, _ = site.authorized(person, offer)
+            person, path, body = (
+                site.person(offer.expert, "expert"),
+                "/api/bookings/expert/confirm",
+                {"action": "confirm"},
+            )
+        else:
+            booking = site.book(person, offer)
+        site.control.barrier(wish, when="before", path="/v1/payment_intents", method="POST")
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(person.post, path, {**body, "bookingId": booking["bookingId"]})
+            site.control.wait_barrier(wish)
+            assert site.book(site.new_student())["status"] == "pending"
+            assert not answer.done()
+            site.control.release_barrier(wish)
+            assert answer.result().status_code == 200
+
+
 def test_sigterm_lets_the_request_in_hand_finish(site: Site, sandbox: SandboxProcess) -> None:
     offer = site.offer()
     booking, _ = site.authorized(site.new_student(), offer)

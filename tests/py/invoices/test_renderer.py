@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from glue.invoices.renderer import ATTEMPTS, MOST_WARMED, InvoiceUnavailable, Render, Renderer
+from glue.turns import Turns
 from tests.py.invoices import renders
 
 Start = Callable[..., Renderer]
@@ -141,6 +142,21 @@ def test_only_so_many_wait(start: Start, desk: Desk) -> None:
         desk.go.touch()
         assert [each.result() for each in asked] == [b"made"] * 2
     assert renderer.pdf(desk.invoice(3)) == b"made"
+
+
+def test_who_waits_for_a_pdf_gives_others_a_turn(start: Start, desk: Desk) -> None:
+    renderer, turns = start(renders.waits), Turns(1)
+
+    def ask() -> bytes:
+        turns.keep()
+        return renderer.pdf(desk.invoice())
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(ask)
+        until(lambda: renderer._waiting == 1)
+        pool.submit(turns.keep).result(LONG)
+        desk.go.touch()
+        assert asked.result() == b"made"
 
 
 def test_a_kept_pdf_is_given_also_when_too_many_wait(start: Start, desk: Desk) -> None:
