@@ -1,4 +1,4 @@
-"""How many worker processes, requests at once, and connections: each other way against the one that is chosen."""
+"""Worker processes, requests at once, connections: each other way against the one that is chosen."""
 
 from __future__ import annotations
 

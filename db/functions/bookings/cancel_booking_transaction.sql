@@ -4,7 +4,8 @@
 -- command_id is the open Stripe command of the payment: the one to run now, or the capture that must be known first.
 -- The common case, a pending booking whose hold is released whole, is written here as well, short: what
 -- cancellation_terms() says of it and what settle_payment() wishes; and close_booking(), which would read the booking again.
--- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
+-- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown. jit: before version 18
+-- PostgreSQL takes a scan of the settings' one row for immensely dear then, and compiles it, a quarter of a second each time.
 -- Locks: seat counter -> booking -> payment -> outbox insert.
 -- Errors: PT400 invalid_request · PT403 not_your_booking · PT404 booking_not_found · PT409 already_processed (DETAIL.status).
 create or replace function booking.cancel_booking_transaction(p_actor_id text, p_booking_id uuid, p_reason text default null)
@@ -20,6 +21,7 @@ returns table (
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare

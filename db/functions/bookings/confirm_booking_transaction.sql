@@ -3,7 +3,8 @@
 -- command_id is the Stripe command to run now, null when there is nothing to tell Stripe (no payment, or captured already).
 -- Asking for the capture of a hold is settle_payment()'s most common wish by far, so it is written here as well, short; and
 -- mark_confirmed(), which would read the booking again.
--- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
+-- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown. jit: before version 18
+-- PostgreSQL takes a scan of the settings' one row for immensely dear then, and compiles it, a quarter of a second each time.
 -- Locks: (decline: seat counter ->) booking -> payment -> outbox insert.
 -- Errors: PT400 invalid_action · PT403 not_your_booking · PT404 booking_not_found ·
 --   PT409 already_processed (DETAIL.status), payment_not_authorized (DETAIL.payment_status), authorization_expired.
@@ -22,6 +23,7 @@ returns table (
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare

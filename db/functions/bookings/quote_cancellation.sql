@@ -6,6 +6,7 @@ returns table (refund_percent int, refund_amount bigint, currency text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare

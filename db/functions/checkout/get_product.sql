@@ -4,6 +4,7 @@ returns table (product_id text, name text, amount bigint, currency text, created
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 begin

@@ -28,6 +28,7 @@ returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_final_codes constant text[] := array['charge_expired_for_capture', 'capture_charge_authorization_expired',

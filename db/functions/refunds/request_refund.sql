@@ -15,6 +15,7 @@ returns uuid
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_booking booking.bookings;

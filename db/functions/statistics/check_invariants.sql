@@ -30,6 +30,12 @@ as $$
   from booking.bookings b
   where not exists (select from booking.slot_seats q where q.slot_id = b.slot_id and q.part = b.seat_part)
   union all
+  select 'amounts_belong_together', p.id::text,
+    jsonb_build_object('status', p.status, 'amount', p.amount, 'captured', p.amount_captured, 'refunded', p.amount_refunded)
+  from booking.payments p
+  where p.amount <= 0 or p.amount_refunded < 0 or p.amount_refunded > p.amount_captured or p.amount_captured > p.amount
+    or (p.status in ('captured', 'partially_refunded', 'refunded')) <> (p.amount_captured > 0)
+  union all
   select 'payment_matches_booking', p.id::text, jsonb_build_object('booking_id', b.id)
   from booking.payments p join booking.bookings b on b.id = p.booking_id
   where p.id <> b.payment_id or p.amount <> b.amount or p.currency <> b.currency

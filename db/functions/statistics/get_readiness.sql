@@ -5,7 +5,7 @@ returns table (schema_ok boolean, commands_pending bigint, commands_dead bigint,
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  select to_regtype('booking.seat_count') is not null,
+  select to_regclass('booking.bookings_due') is not null,
     (select count(*) from booking.stripe_commands c where c.status in ('pending', 'running')),
     (select count(*) from booking.stripe_commands c where c.status = 'dead'),
     (select coalesce(extract(epoch from booking.clock() - min(c.created_at)), 0)::bigint

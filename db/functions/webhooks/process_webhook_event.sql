@@ -3,7 +3,8 @@
 -- record; failed: the effect could not be applied, the error is on the event's row and Stripe should send it again.
 -- Deadlock, serialization, lock and statement timeouts are passed on, not recorded: the same delivery may succeed later.
 -- The one hot function with an exception block (a subtransaction), to record what failed. Call it under a statement_timeout.
--- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown.
+-- enable_seqscan: a plan that was made while a table was still empty must not scan it when it has grown. jit: before version 18
+-- PostgreSQL takes a scan of the settings' one row for immensely dear then, and compiles it, a quarter of a second each time.
 -- Locks: event row -> (seat counter ->) booking -> payment -> outbox insert. Of an order: event row -> orders
 -- ascending -> commands, outbox insert -> alerts.
 -- Errors: PT400 invalid_request (DETAIL.field id, type, data.object).
@@ -12,6 +13,7 @@ returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_id text := p_event ->> 'id';

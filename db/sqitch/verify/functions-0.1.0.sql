@@ -63,6 +63,7 @@ begin
     'keep_command',
     'keep_invoice',
     'keep_payment',
+    'keep_payment_amounts',
     'keep_payment_facts',
     'keep_prices',
     'keep_settings',

@@ -122,6 +122,7 @@ insert into expected values
   ('rebuild_stat_periods()', '', 'volatile'),
   ('keep_books(uuid,text)', '', 'volatile'),
   ('keep_payment()', '', 'volatile'),
+  ('keep_payment_amounts()', '', 'volatile'),
   ('keep_payment_facts()', '', 'volatile'),
   ('apply_hold(jsonb)', '', 'volatile'),
   ('apply_capture(uuid,jsonb,text)', '', 'volatile'),
@@ -206,6 +207,8 @@ select is_empty($$ select signature from functions where language = 'plpgsql' an
 select is_empty($$ select signature from functions where volatility = 'volatile' and language = 'plpgsql' and prosrc ~ '\mbooking\.[a-z_]+ [a-z]\M'
     and roles ~ 'app|cron' and not 'enable_seqscan=off' = any (coalesce(proconfig, '{}'))
     and name not in ('get_booking_stats', 'roll_up_stats', 'run_maintenance', 'schedule_maintenance') $$, 'whoever acts on a row finds it by an index');
+select is_empty($$ select signature from functions where 'enable_seqscan=off' = any (proconfig) and not 'jit=off' = any (proconfig) $$,
+  'nor is it compiled for the price that a scan has then');
 select is_empty($$ select signature from functions where prosrc ~* '\m(listen|notify|pg_notify)\M' $$, 'none notifies: that serializes commits');
 select is_empty($$ select signature from functions where prosrc ~* 'for update' and name not in ('cleanup_old_webhook_events', 'clean_expired_idempotency_keys', 'clean_expired_locks') $$,
   'none locks harder than it must, unless it deletes');

@@ -89,6 +89,11 @@ from (values
 select is(pg_temp.found_after(format(plant, subject)), array[invariant || ' ' || subject], invariant || ': ' || what)
 from (values
   ('booking_has_its_seat', pg_temp.b('declined')::text, 'a booking whose counter is not there', 'update booking.bookings set seat_part = 9 where id = %L'),
+  ('amounts_belong_together', pg_temp.pay('prepared')::text, 'a price of nothing', 'with b as (update booking.bookings set amount = 0 where payment_id = %1$L)
+     update booking.payments set amount = 0 where id = %1$L'),
+  ('amounts_belong_together', pg_temp.pay('captured')::text, 'more captured than its price', 'with b as (update booking.bookings set amount = amount - 1 where payment_id = %1$L)
+     update booking.payments set amount = amount - 1 where id = %1$L'),
+  ('amounts_belong_together', pg_temp.pay('prepared')::text, 'captured without money', 'update booking.payments set status = ''captured'' where id = %L'),
   ('payment_matches_booking', pg_temp.pay('captured')::text, 'another amount', 'update booking.payments set amount = amount + 1 where id = %L'),
   ('payment_matches_booking', pg_temp.pay('captured')::text, 'another currency', 'update booking.payments set currency = ''eur'' where id = %L'),
   ('payment_matches_booking', pg_temp.pay('prepared')::text, 'another payment', 'update booking.bookings set payment_id = gen_random_uuid() where payment_id = %L'),
