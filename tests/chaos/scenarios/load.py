@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import requests
 
+from glue.invoices.renderer import MOST_WAITING
 from glue.sandbox.signing import signature_header
 from tests.chaos import sabotage
 from tests.chaos.actors import Server
@@ -47,7 +48,7 @@ BLOCK = b"x" * 65_536
 
 
 class House(Stage):
-    """A stage with `pgbooking serve` as in production. `many`: more clients than it has threads."""
+    """A stage with `pgbooking serve` as in production. `many`: more clients than twice its threads."""
 
     url_of_server: str
     process: subprocess.Popen[str]
@@ -152,7 +153,7 @@ class Load(Scenario[House]):
                     f"from {removed.python.__module__} import {removed.python.__name__} as remove; remove(); "
                 )
             made.url_of_server, made.process = stack.enter_context(granian(env, threads=None, before=before))
-            made.many = pool + payments + (4 if self.quick else 30)
+            made.many = 2 * (pool + payments + MOST_WAITING) + 4
             made.size = (20 if self.quick else 100) * 1024 * 1024
             self._warm = 0
             try:

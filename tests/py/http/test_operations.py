@@ -114,7 +114,7 @@ def test_a_database_without_our_schema_is_not_ready(empty_db_url: str, sandbox: 
             assert refused(site.nobody().get("/readyz"), 503, "not_ready") == {"failing": "migrations"}
 
 
-@pytest.mark.parametrize("missing", ["domain booking.seat_count", "table booking.stripe_commands"])
+@pytest.mark.parametrize("missing", ["index booking.bookings_due", "table booking.stripe_commands"])
 def test_a_database_with_an_older_schema_is_not_ready(site: Site, missing: str) -> None:
     site.sql.execute(f"drop {missing} cascade".encode())
     assert refused(site.nobody().get("/readyz"), 503, "not_ready")["failing"] == "migrations"
