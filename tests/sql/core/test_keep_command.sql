@@ -25,32 +25,13 @@ from (values
   ('one of a payment and an order', null, 'pending', null, null, null, 'both', false))
   v (what, operation, status, outcome, locked_by, lease_until, subject, is_legal);
 
-create function pg_temp.answer(p_statement text) returns text language plpgsql as $$
-declare
-  v_table text;
-begin
-  execute 'set local role booking_owner';
-  begin
-    execute p_statement;
-    raise exception using errcode = 'ZZ000';
-  exception
-    when sqlstate 'ZZ000' then
-      execute 'reset role';
-      return 'done';
-    when check_violation then
-      get stacked diagnostics v_table = table_name;
-      execute 'reset role';
-      return sqlstate || ' ' || v_table;
-  end;
-end
-$$;
-select is(pg_temp.answer(format('insert into booking.stripe_commands (id, stripe_id, operation, status, outcome, locked_by, lease_until, payment_id, order_id)
+select is(test.written(format('insert into booking.stripe_commands (id, stripe_id, operation, status, outcome, locked_by, lease_until, payment_id, order_id)
   values (gen_random_uuid(), %L, %L, %L, %L, %L, %L, %L, %L)', 'pi_' || what, operation, status, outcome, locked_by, lease_until, payment_id, order_id)),
   case when is_legal then 'done' else '23514 stripe_commands' end, 'made: ' || what) from cases;
 insert into booking.stripe_commands (id, stripe_id, operation, payment_id, created_at, updated_at)
 select id, 'pi_1', 'create_refund', gen_random_uuid(), '2020-01-01', '2020-01-01' from c;
 select is((select updated_at from booking.stripe_commands s where s.id = c.id), '2020-01-01'::timestamptz, 'a new one has the time that it was given') from c;
-select is(pg_temp.answer(format('update booking.stripe_commands set operation = %L, status = %L, outcome = %L, locked_by = %L, lease_until = %L, payment_id = %L, order_id = %L
+select is(test.written(format('update booking.stripe_commands set operation = %L, status = %L, outcome = %L, locked_by = %L, lease_until = %L, payment_id = %L, order_id = %L
   where id = %L', operation, status, outcome, locked_by, lease_until, payment_id, order_id, id)),
   case when is_legal then 'done' else '23514 stripe_commands' end, 'changed: ' || what) from cases, c;
 select throws_like(format('update booking.stripe_commands set status = ''done'' where id = %L', id),

@@ -1,20 +1,6 @@
 -- booking.keep_payment_amounts(): the amounts of a payment belong together, whoever writes the row.
 select * from no_plan();
 
-create function pg_temp.a_payment(p_status text) returns uuid language sql as $$
-  with b as (
-    insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
-      amount, scheduled_at, ends_at)
-    values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0, 'expert', 'usd', 1000,
-      now(), now())
-    returning id, payment_id, amount, currency)
-  insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded)
-  select payment_id, id, amount, currency, p_status::booking.payment_status,
-    case when p_status in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end,
-    case p_status when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
-  from b returning id
-$$;
-
 create function pg_temp.booking_without_payment(p_student text) returns uuid language sql as $$
   insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
     amount, scheduled_at, ends_at)
@@ -23,7 +9,7 @@ create function pg_temp.booking_without_payment(p_student text) returns uuid lan
   returning id
 $$;
 
-create temp table p as select pg_temp.a_payment('captured') as captured, pg_temp.a_payment('pending') as pending;
+create temp table p as select test.a_payment('captured') as captured, test.a_payment('pending') as pending;
 
 -- refunded <= captured <= authorized, captured where the status says so; held by the table
 create temp table cases (what text, amount bigint, status text, captured bigint, refunded bigint, intent text, is_legal boolean);
@@ -53,34 +39,15 @@ insert into cases values
   ('a held one with an empty PaymentIntent', 1000, 'authorized', 0, 0, '', false),
   ('one with a PaymentIntent of 256 characters', 1000, 'pending', 0, 0, repeat('x', 256), false);
 
-create function pg_temp.answer(p_statement text) returns text language plpgsql as $$
-declare
-  v_table text;
-begin
-  execute 'set local role booking_owner';
-  begin
-    execute p_statement;
-    raise exception using errcode = 'ZZ000';
-  exception
-    when sqlstate 'ZZ000' then
-      execute 'reset role';
-      return 'done';
-    when check_violation then
-      get stacked diagnostics v_table = table_name;
-      execute 'reset role';
-      return sqlstate || ' ' || v_table;
-  end;
-end
-$$;
-select is(pg_temp.answer(format('insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded, stripe_payment_intent_id)
+select is(test.written(format('insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded, stripe_payment_intent_id)
     values (gen_random_uuid(), %L, %s, ''usd'', %L, %s, %s, %L)', pg_temp.booking_without_payment(c.what), c.amount, c.status, c.captured,
     c.refunded, c.intent)),
   case when c.is_legal then 'done' else '23514 payments' end, 'made: ' || c.what) from cases c;
-select is(pg_temp.answer(format('update booking.payments set amount = %s, status = %L, amount_captured = %s, amount_refunded = %s, stripe_payment_intent_id = %L
-    where id = %L', c.amount, c.status, c.captured, c.refunded, c.intent, pg_temp.a_payment('pending'))),
+select is(test.written(format('update booking.payments set amount = %s, status = %L, amount_captured = %s, amount_refunded = %s, stripe_payment_intent_id = %L
+    where id = %L', c.amount, c.status, c.captured, c.refunded, c.intent, test.a_payment('pending'))),
   case when c.is_legal then 'done' else '23514 payments' end, 'changed: ' || c.what)
 from cases c where c.status not in ('partially_refunded', 'refunded');
-select is(pg_temp.answer(format('update booking.payments set %s where id = %L', change, id)), '23514 payments', 'refused by the table: ' || change)
+select is(test.written(format('update booking.payments set %s where id = %L', change, id)), '23514 payments', 'refused by the table: ' || change)
 from p, lateral (values (captured, 'amount_refunded = 1001'), (captured, 'amount_refunded = -1'), (captured, 'amount_captured = 1001'),
   (pending, 'amount_captured = 1'), (pending, 'status = ''captured''')) v (id, change);
 select throws_ok(format('update booking.payments set amount_captured = 1 where id = %L', pending), '23514',

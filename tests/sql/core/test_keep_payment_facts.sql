@@ -2,21 +2,7 @@
 -- updates the row.
 select * from no_plan();
 
-create function pg_temp.a_payment(p_status text) returns uuid language sql as $$
-  with b as (
-    insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
-      amount, scheduled_at, ends_at)
-    values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0, 'expert', 'usd', 1000,
-      now(), now())
-    returning id, payment_id, amount, currency)
-  insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded)
-  select payment_id, id, amount, currency, p_status::booking.payment_status,
-    case when p_status in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end,
-    case p_status when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
-  from b returning id
-$$;
-
-create temp table p as select pg_temp.a_payment('captured') as captured, pg_temp.a_payment('pending') as pending;
+create temp table p as select test.a_payment('captured') as captured, test.a_payment('pending') as pending;
 select test.refused(format('update booking.payments set %s where id = %L', change, captured), 'PT409', 'append_only',
   jsonb_build_object('table', 'payments', 'payment_id', captured), 'a fact stays: ' || change)
 from p, unnest(array['id = gen_random_uuid()', 'booking_id = gen_random_uuid()', 'amount = 2000', 'currency = ''eur''',
@@ -37,7 +23,7 @@ select is((select array_agg(a.attname::text order by a.attname) from pg_trigger 
 -- a payment moves on only from a lapsed hold to the live booking that seated its student again
 create function pg_temp.moving(p_old text default null, p_new text default null) returns text language plpgsql as $$
 declare
-  v_payment uuid := pg_temp.a_payment('captured');
+  v_payment uuid := test.a_payment('captured');
   v_old uuid := (select booking_id from booking.payments where id = v_payment);
   v_new booking.bookings;
 begin

@@ -464,3 +464,39 @@ as $$
   select test.event('refund.failed', test.refund(p.booking_id, f.amount, f.stripe_refund_id, 'failed', p_command))
   from booking.refunds f join booking.payments p on p.id = f.payment_id where f.command_id = p_command
 $$;
+
+-- A payment of that status, of a booking of its own; written past every function.
+create function test.a_payment(p_status text) returns uuid language sql as $$
+  with b as (
+    insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
+      amount, scheduled_at, ends_at)
+    values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0, 'expert', 'usd', 1000,
+      now(), now())
+    returning id, payment_id, amount, currency)
+  insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded)
+  select payment_id, id, amount, currency, p_status::booking.payment_status,
+    case when p_status in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end,
+    case p_status when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
+  from b returning id
+$$;
+
+-- What the owner of the tables is told who runs a statement: done (and undone again), or the SQLSTATE and table of a check.
+create function test.written(p_statement text) returns text language plpgsql as $$
+declare
+  v_table text;
+begin
+  execute 'set local role booking_owner';
+  begin
+    execute p_statement;
+    raise exception using errcode = 'ZZ000';
+  exception
+    when sqlstate 'ZZ000' then
+      execute 'reset role';
+      return 'done';
+    when check_violation then
+      get stacked diagnostics v_table = table_name;
+      execute 'reset role';
+      return sqlstate || ' ' || v_table;
+  end;
+end
+$$;
