@@ -13,35 +13,29 @@ from typing import Any
 import psycopg
 import pytest
 import requests
-from psycopg import sql
 
 from glue import schemas
 from glue.errors import ApiError
 from glue.metrics import Metrics
 from glue.routes.cron import clean_up, require_secret
 from glue.sandbox.process import SandboxProcess
+from tests.pg.away import Cut
 from tests.py.http.site import CRON, CRON_SECRET, PRICE, Site, an_event, refused
 
 
 @contextmanager
 def database_away(site: Site, pg_url: str) -> Iterator[None]:
     """Nobody gets in, and whoever was in is thrown out."""
-    name = site.sql.info.dbname
     with psycopg.connect(pg_url, autocommit=True) as admin:
-        allow = sql.SQL("alter database {} allow_connections {}")
-        admin.execute(allow.format(sql.Identifier(name), sql.Literal(False)))
-        admin.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and usename = %s"
-            " and application_name = 'pgbooking'",
-            (name, site.sql.info.user),
-        )
+        away = Cut(admin, site.sql.info.dbname, site.sql.info.backend_pid)
+        away.cut()
         pool = site.db._pool
         patience, pool.timeout = pool.timeout, 0.3
         try:
             yield
         finally:
             pool.timeout = patience
-            admin.execute(allow.format(sql.Identifier(name), sql.Literal(True)))
+            away.mend()
 
 
 def test_while_the_database_is_away_every_route_is_503_and_works_again_at_once(

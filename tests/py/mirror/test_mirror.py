@@ -222,7 +222,7 @@ def test_a_database_that_is_away_while_claiming_is_pending(
 ) -> None:
     command = decided(here)
     db = here.new_db(acquire_timeout=0.5)
-    db.scalar("select * from booking.clock()", {})  # no connection is still being made when all are cut
+    db.scalar("select * from booking.clock()", {})
     mirror = here.new_mirror(db=db)
     with caplog.at_level(logging.ERROR), here.away() as back:
         back.cut()

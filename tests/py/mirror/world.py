@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import stripe
 from psycopg.rows import dict_row
-from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from glue.db import Database
@@ -20,6 +19,7 @@ from glue.mirror import Mirror
 from glue.sandbox.control import SandboxControl
 from glue.sandbox.process import SandboxProcess
 from glue.stripe_gateway import StripeGateway, StripeUnavailable
+from tests.pg.away import Cut
 
 KEY = "sk_test_mirror"
 PRICE = 5000
@@ -41,28 +41,6 @@ class Booking:
     student: str
     expert: str
     intent: str = ""
-
-
-class Cut:
-    """A database that lets nobody in, and throws out whoever is in."""
-
-    def __init__(self, sql: psycopg.Connection[Row], name: str, spared: int) -> None:
-        self._sql = sql
-        self._name = name
-        self._spared = spared
-
-    def cut(self) -> None:
-        self._allow("false")
-        self._sql.execute(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> %s",
-            (self._name, self._spared),
-        )
-
-    def mend(self) -> None:
-        self._allow("true")
-
-    def _allow(self, value: LiteralString) -> None:
-        self._sql.execute(SQL("alter database {} allow_connections " + value).format(Identifier(self._name)))
 
 
 class World:
