@@ -23,7 +23,7 @@ def test_whoever_is_still_being_let_in_is_thrown_out_too(empty_db_url: str, pg_u
             while not away._arriving():
                 assert not coming.done()
         away.cut()
-        with pytest.raises(psycopg.OperationalError, match="terminating|not currently accepting"):
+        with pytest.raises(psycopg.OperationalError, match=r"terminating|not currently accepting"):
             coming.result()
         with pytest.raises(psycopg.OperationalError, match="not currently accepting"):
             psycopg.connect(empty_db_url)
