@@ -17,7 +17,6 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.info import Info
-from flask_openapi3.openapi import OpenAPI
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,6 +27,7 @@ from glue.errors import ApiError, from_exception
 from glue.front import BUSY, LATE
 from glue.inputs import refuse_input
 from glue.invoices.renderer import Renderer
+from glue.lean import JsonResponse, LeanApplication
 from glue.limits import Limits
 from glue.metrics import Metrics
 from glue.mirror import Mirror
@@ -89,7 +89,7 @@ def create_app(
         settings, db, gateway, mirror, Authenticator(settings), Metrics(), stripe_wait, invoices
     )
 
-    app = OpenAPI(
+    app = LeanApplication(
         "pgbooking",
         info=Info(title="pgbooking", version="1", description="Bookings and payments"),
         security_schemes={
@@ -161,8 +161,8 @@ def body_limit(path: str) -> int:
 
 def _begin() -> None:
     asked = request._get_current_object()  # type: ignore[attr-defined]
-    given = asked.headers.get("X-Request-Id", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    given = asked.environ.get("HTTP_X_REQUEST_ID", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else logs.RequestId.new()
     own = g._get_current_object()
     own.started, own.request_id = time.perf_counter(), request_id
     logs.request_id.set(request_id)
@@ -266,9 +266,7 @@ def _envelope(error: ApiError, headers: list[tuple[str, str]]) -> Response:
             "request_id": g.get("request_id", ""),
         }
     )
-    response = Response(
-        body.model_dump_json(by_alias=True), error.status, headers, content_type="application/json"
-    )
+    response = JsonResponse(body.model_dump_json(by_alias=True), error.status, headers)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:

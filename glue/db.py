@@ -12,11 +12,10 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, LiteralString, TypeVar
 
-from psycopg import Connection, OperationalError, conninfo, errors
+from psycopg import Connection, Cursor, OperationalError, conninfo, errors
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg_pool import ConnectionPool
 
@@ -76,24 +75,21 @@ class Database:
 
     def one(self, sql: LiteralString, params: Params | None = None) -> dict[str, Any] | None:
         """The first row, or None when there is none."""
-        with self._connection() as connection:
-            return connection.execute(sql, params).fetchone()
+        return self._ask(sql, params, Cursor.fetchone)
 
     def all(self, sql: LiteralString, params: Params | None = None) -> list[dict[str, Any]]:
         """Every row."""
-        with self._connection() as connection:
-            return connection.execute(sql, params).fetchall()
+        return self._ask(sql, params, Cursor.fetchall)
 
     def scalar(self, sql: LiteralString, params: Params | None = None) -> Any:
         """The first column of the first row, or None when there is no row."""
         row = self.one(sql, params)
         return None if row is None else next(iter(row.values()))
 
-    @contextmanager
-    def _connection(self) -> Iterator[_Connection]:
+    def _ask(self, sql: LiteralString, params: Params | None, fetch: Callable[[Cursor[DictRow]], T]) -> T:
         connection = self._pool.getconn()
         try:
-            yield connection
+            return fetch(connection.execute(sql, params))
         except errors.ReadOnlySqlTransaction:
             connection.close()  # a standby; it would refuse for as long as the connection lives
             raise
@@ -149,6 +145,12 @@ class _Connection(Connection[DictRow]):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.opened = time.monotonic()
+        self._said = select.poll()
+        self._said.register(self.fileno(), select.POLLIN)
+
+    def has_said_something(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._said.poll(0))
 
     def wait(self, gen: Generator[Any, Any, T], *arguments: Any, **named: Any) -> T:
         try:
@@ -185,12 +187,10 @@ def _suit_pooler(connection: Connection[Any]) -> None:
         connection.prepare_threshold = None
 
 
-def _check(connection: Connection[Any]) -> None:
+def _check(connection: _Connection) -> None:
     """Refuses a connection that the server has closed meanwhile (a restart), without a round trip.
 
     On an idle connection nothing is to be read, unless it ended or a notice came: only then ask the server.
     """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
+    if connection.has_said_something():
         ConnectionPool.check_connection(connection)

@@ -7,6 +7,7 @@ the rest. It writes /openapi.json from the same annotations; here the models alo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any, NoReturn, get_type_hints
 
 from flask import current_app, request
@@ -63,8 +64,14 @@ def refuse_input(error: ValidationError) -> NoReturn:
 
 def read_body() -> bytes:
     """The whole body. A stream of unknown length is cut at the limit without a word: that is refused, too."""
-    body = request.get_data()
-    if request.content_length is None and len(body) >= (request.max_content_length or 0):
+    stream, most = request.environ["wsgi.input"], request.max_content_length or 0
+    if type(stream) is BytesIO:  # it is here already (`glue.front`): no stream is needed around it
+        body = stream.getvalue()
+        is_too_large = len(body) > most
+    else:
+        body = request.get_data()
+        is_too_large = request.content_length is None and len(body) >= most
+    if is_too_large:
         raise RequestEntityTooLarge
     return body
 
@@ -79,12 +86,13 @@ def json_object(*, needed: bool = True) -> dict[str, Any]:
 
     Raises `ApiError` 400, 415.
     """
-    if not needed and not read_body():
+    content = read_body()
+    if not needed and not content:
         return {}
     if not request.is_json:
         raise ApiError(415, "unsupported_media_type", "Send the body as application/json.")
     try:
-        body = current_app.json.loads(read_body())
+        body = current_app.json.loads(content)
     except ValueError:
         raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
     if not isinstance(body, dict):

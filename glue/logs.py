@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from psycopg import conninfo
+from pydantic_core import PydanticSerializationError, to_json
 
 from glue.settings import Settings, SettingsError
 
@@ -31,6 +32,17 @@ REDACTED = "[redacted]"
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the request in hand."""
+
+
+class RequestId(str):
+    """One that we have made ourselves, of random bytes: it holds no secret."""
+
+    __slots__ = ()
+
+    @classmethod
+    def new(cls) -> RequestId:
+        return cls(os.urandom(16).hex())
+
 
 # A field of such a name never holds anything that a log should have, whatever its value looks like.
 _SECRET_NAMES = re.compile(
@@ -66,11 +78,17 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # Longest first, so that no rest of a longer one stays behind.
         self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
-        self._remembered = lru_cache(1024)(self._cleaned)
+        # Routes, states, names of events come again and again.
+        self._remembered = lru_cache(1024)(self._field)
 
     def fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The same fields without secrets."""
-        return {name: self._field(name, value) for name, value in fields.items()}
+        return {
+            name: self._remembered(name, value)
+            if type(value) is str and len(value) <= 64
+            else self._field(name, value)
+            for name, value in fields.items()
+        }
 
     def _field(self, name: str, value: Any) -> Any:
         if value is not None and _is_secret_name(name):
@@ -81,7 +99,7 @@ class Redactor:
         """`value` without secrets; what is neither a number nor a container becomes text."""
         if type(value) is str:
             return self._text(value)
-        if value is None or isinstance(value, (bool, int, float)):
+        if value is None or isinstance(value, (bool, int, float, RequestId)):
             return value
         if isinstance(value, Mapping):
             return {str(name): self._field(str(name), part) for name, part in value.items()}
@@ -90,10 +108,6 @@ class Redactor:
         return self._text(str(value))
 
     def _text(self, text: str) -> str:
-        # Routes, states, names of events come again and again.
-        return self._remembered(text) if len(text) <= 64 else self._cleaned(text)
-
-    def _cleaned(self, text: str) -> str:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, REDACTED)
@@ -173,7 +187,7 @@ class JsonLines(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({**self._redactor.fields(self._told(record)), **_own(record)})
+        return _json({**self._redactor.fields(self._told(record)), **_own(record)})
 
     def _told(self, record: logging.LogRecord) -> dict[str, Any]:
         """What a record says that may hold a secret."""
@@ -203,6 +217,15 @@ class PlainLines(JsonLines):
         words += [f"{name}={value}" for name, value in told.items() if str(value) not in message]
         line = " ".join(str(word) for word in [*words, exception] if word is not None)
         return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), line)
+
+
+def _json(fields: Mapping[str, Any]) -> str:
+    """One line whoever reads it: what is not ASCII is escaped, as there are more ends of lines in Unicode."""
+    try:
+        text = to_json(fields)
+    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 has no bytes for
+        return json.dumps(fields)
+    return text.decode() if text.isascii() else json.dumps(fields)
 
 
 def _own(record: logging.LogRecord) -> dict[str, str]:

@@ -19,6 +19,7 @@ from glue.db import Database
 from glue.errors import ApiError
 from glue.inputs import Inputs
 from glue.invoices.renderer import Renderer
+from glue.lean import JsonResponse
 from glue.metrics import Metrics
 from glue.mirror import Mirror
 from glue.schemas import ErrorAnswer
@@ -49,13 +50,14 @@ class Services:
 
     def principal(self) -> Principal:
         """The person of this request, verified once. Raises `ApiError` 401."""
-        found: Principal | ApiError | None = g.get("principal")
+        own = g._get_current_object()
+        found: Principal | ApiError | None = vars(own).get("principal")
         if found is None:
             try:
-                found = self.authenticator.authenticate(request.headers.get("Authorization"))
+                found = self.authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
             except ApiError as refusal:
                 found = refusal
-            g.principal = found
+            own.principal = found
         if isinstance(found, ApiError):
             raise found
         return found
@@ -125,8 +127,7 @@ def answer(model: type[BaseModel], row: Mapping[str, Any] | None, status: int = 
     """A function's row as an answer in camelCase."""
     if row is None:
         raise LookupError("a function that always answers gave no row")
-    text = model.model_validate(row).model_dump_json(by_alias=True)
-    return Response(text, status, content_type="application/json")
+    return JsonResponse(model.model_validate(row).model_dump_json(by_alias=True), status)
 
 
 def page(rows: list[dict[str, Any]], name: str, key: str, limit: int) -> dict[str, Any]:
