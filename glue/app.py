@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, NoReturn
 
@@ -181,11 +182,14 @@ def _limiter(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> 
     People are counted by their verified id, everybody else by address. Probes and documents are not counted.
     """
 
+    def address() -> str:
+        return _network(request.remote_addr or "unknown")
+
     def somebody() -> str:
         try:
             return f"user:{services.principal().user_id}"
         except ApiError:
-            return _address()
+            return address()
 
     settings = services.settings
     limits = Limits(settings.rate_limit_storage_uri, math.ceil(settings.rate_limit_window_ms / 1000))
@@ -196,8 +200,8 @@ def _limiter(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> 
         "payments": payments,
         "classes": payments,
         "checkout": payments,
-        "cron": ("api", most, _address),
-        "webhooks": ("webhooks", most * 10, _address),
+        "cron": ("api", most, address),
+        "webhooks": ("webhooks", most * 10, address),
     }
     limited = {
         blueprint.name: others.get(blueprint.name, api)
@@ -222,9 +226,9 @@ def _limiter(app: Flask, services: Services, blueprints: list[APIBlueprint]) -> 
     return limit
 
 
-def _address() -> str:
-    """The caller's address; of IPv6 the network, because one household has 2^64 of them."""
-    text = request.remote_addr or "unknown"
+@lru_cache(1024)
+def _network(text: str) -> str:
+    """Whose address it is; of IPv6 the network, because one household has 2^64 of them."""
     try:
         address = ip_address(text)
     except ValueError:

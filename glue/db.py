@@ -9,6 +9,7 @@ connection turns out to lead nowhere, none of the others is trusted any more.
 
 from __future__ import annotations
 
+import json
 import select
 import threading
 import time
@@ -17,7 +18,9 @@ from typing import Any, LiteralString, TypeVar
 
 from psycopg import Connection, Cursor, OperationalError, conninfo, errors
 from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.types.json import set_json_dumps
 from psycopg_pool import ConnectionPool
+from pydantic_core import PydanticSerializationError, to_json
 
 Params = Mapping[str, Any]
 T = TypeVar("T")
@@ -25,6 +28,17 @@ T = TypeVar("T")
 GRACE = 5.0
 """Seconds beyond statement_timeout until an answer is given up: that timeout does not count while a commit
 waits for a standby, nor while the server cannot be reached."""
+
+
+def dumps(value: Any) -> str | bytes:
+    """JSON for the database; a third of the time that `json` takes for an event of Stripe's."""
+    try:
+        return to_json(value)
+    except PydanticSerializationError:  # half of a surrogate pair: PostgreSQL shall say what it thinks of it
+        return json.dumps(value)
+
+
+set_json_dumps(dumps)
 
 
 class Unanswered(OperationalError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,25 @@ def test_the_request_id_is_on_every_line_of_a_request() -> None:
     with request("r-12345678"):
         assert line()["request_id"] == "r-12345678"
     assert "request_id" not in line()
+
+
+@pytest.mark.parametrize("text", ["ü", "\u2028", "\x85", "\ud800", "\U0001f600"])
+def test_a_line_is_one_for_every_reader(text: str) -> None:
+    record = logging.LogRecord("glue.test", logging.INFO, "file", 1, "%s", (text,), None)
+    found = logs.formatter(SETTINGS).format(record)
+    assert found.isascii()
+    assert found.splitlines() == [found]
+    assert json.loads(found)["event"] == text
+
+
+def test_our_own_request_ids_are_written_as_they_are_and_others_are_not() -> None:
+    made = logs.RequestId.new()
+    assert made != logs.RequestId.new()
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    with request(made):
+        assert line()["request_id"] == made
+    with request(f"id-{STRIPE_KEY}"):
+        assert STRIPE_KEY not in line()["request_id"]
 
 
 SECRETS = {
