@@ -21,6 +21,7 @@ import requests
 import stripe
 
 from glue.front import PROBES
+from glue.invoices.renderer import MOST_WAITING
 from glue.sandbox.process import SandboxProcess
 from glue.serve import STOP_TIMEOUT, url
 from tests.py.http.site import (
@@ -343,6 +344,26 @@ def test_an_address_that_is_taken_stops_the_start_with_one_line() -> None:
         done = run(base_env("postgresql://x/y"), "127.0.0.1", port)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"pgbooking: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_a_process_has_a_thread_for_each_turn_and_for_whoever_waits_for_stripe_or_a_pdf() -> None:
+    env = base_env("postgresql://x/y") | {"MAX_CONCURRENT_PAYMENTS": "5", "PGBOOKING_TURNS": "3"}
+    program = """
+import gc, threading
+from glue.serve import application
+application()
+print(sum(thread.name.startswith("request-") for thread in threading.enumerate()), gc.get_freeze_count() > 0)
+"""
+    made = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert f"{3 + 5 + MOST_WAITING + 1} True" in made.stdout.splitlines()
 
 
 def test_the_url_of_an_ipv6_address_has_brackets() -> None:
