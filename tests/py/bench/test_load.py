@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import cast
 
 import psutil
@@ -43,16 +45,21 @@ class Local:
         return ""
 
 
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[Server]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield cast(Server, Local(server.server_address[1]))
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[Server, Counter[tuple[str, bytes]]]]:
     seen: Counter[tuple[str, bytes]] = Counter()
-    handler = type("Handler", (Counting,), {"seen": seen})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield cast(Server, Local(listening.server_address[1])), seen
-        listening.shutdown()
-        thread.join()
+    with listening(type("Handler", (Counting,), {"seen": seen})) as answering:
+        yield answering, seen
 
 
 @pytest.mark.pg18
@@ -81,3 +88,21 @@ def test_an_answer_of_another_status_stops_a_run(
     with pytest.raises(RuntimeError, match="500: 1"):
         load(answering, asked, connections=1)
     assert load(answering, asked, connections=1, allowed=(201, 500)).statuses == {500: 1, 201: 1}
+
+
+@pytest.mark.pg18
+def test_the_client_keeps_no_file_open() -> None:
+    # wrk never uses a connection whose descriptor is beyond a bound, and does not say so
+    found: list[str] = []
+
+    class Looking(Counting):
+        def do_POST(self) -> None:
+            for client in psutil.Process().children():
+                if client.name() == "wrk":
+                    found.extend(Path(file.path).name for file in client.open_files())
+            super().do_POST()
+
+    Looking.seen = Counter()
+    with listening(Looking) as answering:
+        load(answering, [request("/x", b"", {"X-Who": "a"})], connections=1)
+    assert found == ["errors"]  # its standard error
