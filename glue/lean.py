@@ -16,8 +16,8 @@ from werkzeug.routing import MapAdapter
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# As most callers name us; no port that is left out in an address.
-_HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,8}(?::(?!80$|443$)\d{1,5})?")
+# As most callers name us; no port that is left out in an address, or that may be none.
+_HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,8}(?::(?!80$|443$)[1-9][0-9]{0,3})?")
 
 
 class LeanApplication(OpenAPI):
@@ -29,18 +29,12 @@ class LeanApplication(OpenAPI):
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         if request is not None:
             environ = request.environ
-            host, path = environ.get("HTTP_HOST", ""), environ.get("PATH_INFO", "")
-            if _HOST.fullmatch(host) and path.isascii() and "HTTP_UPGRADE" not in environ:
-                return MapAdapter(
-                    self.url_map,
-                    host,
-                    environ["SCRIPT_NAME"],
-                    "",
-                    environ["wsgi.url_scheme"],
-                    path,
-                    environ["REQUEST_METHOD"],
-                    environ["QUERY_STRING"],
-                )
+            host, script = environ.get("HTTP_HOST", ""), environ.get("SCRIPT_NAME", "")
+            path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+            is_usual = _HOST.fullmatch(host) and (script + path + query).isascii()
+            if is_usual and "HTTP_UPGRADE" not in environ and self.config["TRUSTED_HOSTS"] is None:
+                scheme, method = environ["wsgi.url_scheme"], environ["REQUEST_METHOD"]
+                return MapAdapter(self.url_map, host, script, "", scheme, path, method, query)
         return super().create_url_adapter(request)
 
 

@@ -10,7 +10,6 @@ while it went through structlog.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -24,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from psycopg import conninfo
-from pydantic_core import PydanticSerializationError, to_json
 
+from glue.plain_json import plain_json
 from glue.settings import Settings, SettingsError
 
 REDACTED = "[redacted]"
@@ -187,7 +186,7 @@ class JsonLines(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return _json({**self._redactor.fields(self._told(record)), **_own(record)})
+        return plain_json({**self._redactor.fields(self._told(record)), **_own(record)})
 
     def _told(self, record: logging.LogRecord) -> dict[str, Any]:
         """What a record says that may hold a secret."""
@@ -217,15 +216,6 @@ class PlainLines(JsonLines):
         words += [f"{name}={value}" for name, value in told.items() if str(value) not in message]
         line = " ".join(str(word) for word in [*words, exception] if word is not None)
         return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), line)
-
-
-def _json(fields: Mapping[str, Any]) -> str:
-    """One line whoever reads it: what is not ASCII is escaped, as there are more ends of lines in Unicode."""
-    try:
-        text = to_json(fields)
-    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 has no bytes for
-        return json.dumps(fields)
-    return text.decode() if text.isascii() else json.dumps(fields)
 
 
 def _own(record: logging.LogRecord) -> dict[str, str]:

@@ -47,7 +47,7 @@ def application() -> Front:
     # What is here now stays, so nobody need look through it again; what a request leaves behind is little.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(2_000, 20, 20)
     return Front(
         app,
         turns=int(os.environ[_TURNS]),

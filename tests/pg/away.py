@@ -20,7 +20,9 @@ class Cut:
     def cut(self) -> None:
         """Take the database away."""
         self._allow("false")
+        until = time.monotonic() + 30
         while self._arriving():
+            assert time.monotonic() < until, f"somebody has been coming in to {self._name} for 30 s"
             time.sleep(0.01)
         self._sql.execute(
             "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> %s",

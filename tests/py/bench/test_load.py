@@ -50,9 +50,11 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield cast(Server, Local(server.server_address[1]))
-        server.shutdown()
-        thread.join()
+        try:
+            yield cast(Server, Local(server.server_address[1]))
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture

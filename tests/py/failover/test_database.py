@@ -169,3 +169,12 @@ def test_maintenance_does_not_wait_for_a_server_that_is_gone(db_url: str) -> Non
         assert {"tcp_user_timeout", "keepalives_idle"} <= given.keys()
         assert session.execute("show statement_timeout").fetchone() == ("0",)
         assert session.execute("show lock_timeout").fetchone() == ("1234ms",)
+
+
+def test_json_is_the_same_in_every_encoding(db_url: str) -> None:
+    db = Database(f"{db_url}?client_encoding=latin1")
+    try:
+        asked = {"of": Jsonb({"a": "\u20ac"})}
+        assert db.scalar("select ascii(%(of)s::jsonb ->> 'a')", asked) == 0x20AC
+    finally:
+        db.close()

@@ -14,6 +14,7 @@ from glue.lean import JsonResponse, LeanApplication
 HOSTS = (
     "api.example.com", "127.0.0.1", "localhost:8000", "API.example.com", "example.com:80", "example.com:443",
     "[::1]:8000", "bücher.example", "a..b", "x" * 64 + ".com", "user@host", "host/../path", "",
+    "a.example:0", "a.example:08000", "a.example:8443", "a.example:65536", "a.example:99999",
 )  # fmt: skip
 
 
@@ -38,11 +39,20 @@ def test_an_address_is_what_flask_takes_it_for(host: str, scheme: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [{"PATH_INFO": "/b\xc3\xbccher"}, {"PATH_INFO": "/\xff"}, {"HTTP_UPGRADE": "websocket"},
-     {"SCRIPT_NAME": "/under"}, {"QUERY_STRING": ""}],
+     {"SCRIPT_NAME": "/under"}, {"QUERY_STRING": ""},
+     {"QUERY_STRING": "q=\xc3\xbc"}, {"SCRIPT_NAME": "/\xc3\xbc"}],
 )  # fmt: skip
 def test_so_is_the_rest_of_it(changes: dict[str, str]) -> None:
     changes = {"HTTP_HOST": "example.com"} | changes
     assert asked(LeanApplication("lean"), **changes) == asked(Flask("flask"), **changes)
+
+
+def test_hosts_that_are_trusted_are_asked_for() -> None:
+    lean, flask = LeanApplication("lean"), Flask("flask")
+    for app in (lean, flask):
+        app.config["TRUSTED_HOSTS"] = ["example.com"]
+    for host in ("example.com", "evil.example"):
+        assert asked(lean, HTTP_HOST=host) == asked(flask, HTTP_HOST=host)
 
 
 def test_without_a_request_there_is_no_address() -> None:
