@@ -1,4 +1,4 @@
-"""JSON in ASCII, as `json` writes it, in a third of its time."""
+"""JSON in ASCII, as short as `json` can write it, in a third of its time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def plain_json(value: Any) -> str:
     """
     try:
         text = to_json(value)
-    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 has no bytes for
-        return json.dumps(value)
-    return text.decode() if text.isascii() and b"\x7f" not in text else json.dumps(value)
+        if text.isascii() and b"\x7f" not in text:
+            return text.decode()
+    except PydanticSerializationError:
+        pass  # half of a surrogate pair, which UTF-8 has no bytes for
+    return json.dumps(value, separators=(",", ":"))

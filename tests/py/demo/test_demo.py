@@ -77,7 +77,7 @@ def test_it_runs_in_a_database_of_its_own_on_a_given_server(place: Path, pg_url:
         ]
         assert command.finish() == 0, command.output + command.errors
         # With --verbose the processes' log lines are there, on the other stream.
-        assert 'server: {"event": "request"' in command.errors
+        assert 'server: {"event":"request"' in command.errors
         assert left_behind(command) == {}
     assert databases_and_roles(name) == []
 
