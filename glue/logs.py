@@ -4,8 +4,8 @@ secrets are taken out of them.
 Log with `logging.getLogger(__name__)` and `extra={...}`: the extras become fields. The request id of the HTTP
 request in hand is added to every line that is written on its behalf.
 
-The standard library alone: a line is written for each request, and took a quarter of Python's time for it
-while it went through structlog.
+The standard library, and its JSON made faster (`glue.plain_json`): a line is written for each request, and
+took a quarter of Python's time for it while it went through structlog.
 """
 
 from __future__ import annotations

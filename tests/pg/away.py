@@ -21,7 +21,7 @@ class Cut:
         """Take the database away."""
         self._allow("false")
         until = time.monotonic() + 30
-        while self._arriving():
+        while self.arriving():
             assert time.monotonic() < until, f"somebody has been coming in to {self._name} for 30 s"
             time.sleep(0.01)
         self._sql.execute(
@@ -33,7 +33,7 @@ class Cut:
         """Give it back."""
         self._allow("true")
 
-    def _arriving(self) -> bool:
+    def arriving(self) -> bool:
         """Whether somebody is being let in who is not listed yet: so long one holds the lock on it."""
         holders = self._sql.execute(
             "select from pg_locks where locktype = 'object' and classid = 'pg_database'::regclass"

@@ -20,7 +20,7 @@ def test_whoever_is_still_being_let_in_is_thrown_out_too(empty_db_url: str, pg_u
         away = Cut(admin, name, spared=0)
         coming = pool.submit(come_in)
         for _ in range(100):  # the lock is there a little before one is past the door
-            while not away._arriving():
+            while not away.arriving():
                 assert not coming.done()
         away.cut()
         with pytest.raises(psycopg.OperationalError, match=r"terminating|not currently accepting"):

@@ -319,8 +319,12 @@ def accepts(base: str) -> bool:
 
 
 def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    return ended(command(*arguments), env)
+
+
+def ended(call: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments),
+        call,
         cwd=ROOT,
         env=environment(env),
         capture_output=True,
@@ -354,15 +358,8 @@ from glue.serve import application
 application()
 print(sum(thread.name.startswith("request-") for thread in threading.enumerate()), gc.get_freeze_count() > 0)
 """
-    made = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    made = ended([sys.executable, "-c", program], env)
+    assert made.returncode == 0, made.stderr
     assert f"{3 + 5 + MOST_WAITING + 1} True" in made.stdout.splitlines()
 
 
