@@ -12,7 +12,6 @@ Amounts are minor units, durations are seconds. No database is touched here.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -23,18 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote
 
 import stripe
-import urllib3
 
+from glue.stripe_transport import StripeTransport, lost
 from glue.turns import step_aside
 
 _log = logging.getLogger(__name__)
-
-# stripe-python's telemetry leaves an id in the home folder and sends it along; a payment server does neither.
-stripe.enable_telemetry = False
 
 KEY_LIFETIME = timedelta(hours=23)
 """Stripe forgets idempotency keys after 24 hours; an hour less allows for clocks that differ."""
@@ -156,7 +151,7 @@ class _Answer:
         replayed = str(headers.get("idempotent-replayed", "")).lower() == "true"
         error: dict[str, Any]
         if status is not None and isinstance(failure.json_body, Mapping):
-            found = failure.json_body["error"]  # _Transport has seen to that
+            found = failure.json_body["error"]  # StripeTransport has seen to that
             error = {name: found[name] for name in _ERROR_FIELDS if found.get(name) is not None}
         elif isinstance(failure, stripe.APIConnectionError):
             error = {"type": "api_connection_error", "message": _first_line(failure)}
@@ -222,95 +217,13 @@ class _Seen:
     found: Mapping[str, Any] | None = None
 
 
-class _Transport(stripe.HTTPClient):
-    """stripe-python's extension point on one urllib3 pool.
-
-    stripe-python's own clients have one fixed timeout and, with requests, a connection pool per thread and
-    twice the processor time; a payment call needs a bound on its total time, and threads share connections.
-    """
-
-    name = "urllib3"
-
-    def __init__(
-        self, api_base: str, *, timeout: float, connections: int, clock: Callable[[], float]
-    ) -> None:
-        super().__init__()
-        self._timeout = timeout
-        self._clock = clock
-        self._local = threading.local()
-        address = urlsplit(api_base)
-        proxy = getproxies().get(address.scheme)
-        options: dict[str, Any] = {
-            "maxsize": connections,
-            "retries": False,
-            "ca_certs": stripe.ca_bundle_path,
-        }
-        if proxy and not proxy_bypass(address.hostname or ""):
-            self._pool: urllib3.PoolManager = urllib3.ProxyManager(proxy, **options)
-        else:
-            self._pool = urllib3.PoolManager(**options)
-
-    @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Everything that this thread sends inside must be answered within so many seconds."""
-        self._local.until = self._clock() + seconds
-        try:
-            yield
-        finally:
-            del self._local.until
-
-    def remaining(self) -> float:
-        """Seconds left to this thread's call."""
-        until: float = self._local.until
-        return until - self._clock()
-
-    def request(
-        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
-    ) -> tuple[str, int, Mapping[str, str]]:
-        left = min(self._timeout, self.remaining())
-        if left <= 0:
-            raise _lost("the time allowed for this call is used up")
-        until = self._clock() + left
-        try:
-            response = self._pool.request(
-                method.upper(),
-                url,
-                headers=headers,
-                body=post_data,
-                timeout=urllib3.Timeout(connect=left, read=left, total=left),
-                redirect=False,
-                preload_content=False,
-            )
-            try:
-                body = bytearray()
-                while chunk := response.read1(65536):
-                    body += chunk
-                    if self._clock() > until:  # a timeout bounds each read only, not a body that drips
-                        response.close()
-                        raise _lost("the answer took too long")
-            finally:
-                response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            # The text names hosts and ports only.
-            raise _lost(f"{type(error).__name__}: {error}") from error
-        text = body.decode("utf-8", "replace")
-        if response.status >= 400 and not _is_stripes_error(text):
-            # A proxy's page, say. stripe-python would drop its headers, or stumble.
-            text = json.dumps(
-                {"error": {"type": "api_error", "message": "an answer without an error object"}}
-            )
-        return text, response.status, response.headers
-
-    def close(self) -> None:
-        self._pool.clear()
-
-
 class StripeGateway:
     """Stripe behind bounded time and bounded concurrency. Safe to share between threads.
 
     ``timeout`` bounds one HTTP request, ``call_timeout`` a whole ``execute`` with its repeats and look-ups;
     the lease on a command must be longer. ``max_concurrent`` bounds the calls in flight: one more raises
-    ``GatewayBusy``. ``clock`` (monotonic seconds), ``now`` and ``sleep`` are replaced by tests.
+    ``GatewayBusy``. ``clock`` (monotonic seconds), ``now``, ``sleep`` and ``transport`` are replaced by
+    tests.
     """
 
     def __init__(
@@ -325,6 +238,7 @@ class StripeGateway:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
+        transport: Callable[..., StripeTransport] = StripeTransport,
     ) -> None:
         self.call_timeout = call_timeout
         self._attempts = attempts
@@ -332,7 +246,7 @@ class StripeGateway:
         self._sleep = sleep
         self._slots = threading.BoundedSemaphore(max_concurrent)
         base = (api_base or stripe.DEFAULT_API_BASE).rstrip("/")
-        self._transport = _Transport(base, timeout=timeout, connections=max_concurrent, clock=clock)
+        self._transport = transport(base, timeout=timeout, connections=max_concurrent, clock=clock)
         # stripe-python's own retries stay off: they ignore Retry-After, know no deadline, and hide the
         # answers in between, of which we must know whether one was replayed.
         self._client = stripe.StripeClient(
@@ -623,7 +537,7 @@ class StripeGateway:
                 # Not through stripe-python's objects: making them takes as long as the rest of the request.
                 found = self._client.raw_request(method, path, **(params or {}), **options).data
                 if not isinstance(found, dict):
-                    raise _lost("an answer that is no object")
+                    raise lost("an answer that is no object")
                 return found
             except stripe.StripeError as failure:
                 answer = _Answer.of(failure)
@@ -638,17 +552,6 @@ class StripeGateway:
 def _path(*parts: str) -> str:
     """The address of an object: what is in an id stays in it."""
     return "/".join(("/v1", parts[0], *(quote(part, safe="") for part in parts[1:])))
-
-
-def _is_stripes_error(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text)["error"], dict)
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
-def _lost(message: str) -> stripe.APIConnectionError:
-    return stripe.APIConnectionError(message)  # type: ignore[no-untyped-call]
 
 
 def _not_seen(answer: _Answer) -> Unknown:

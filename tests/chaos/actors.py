@@ -28,7 +28,7 @@ from glue.app import create_app
 from glue.children import end_with_parent
 from glue.db import Database
 from glue.settings import Settings
-from glue.stripe_gateway import _Transport
+from glue.stripe_transport import StripeTransport
 from tests.chaos.scenario import Control
 
 DECIDING = "before the decision"
@@ -203,9 +203,9 @@ def _strike_at(moment: Moment | None) -> None:
 
     Database.one = around(Database.one)  # type: ignore[method-assign]
     Database.all = around(Database.all)  # type: ignore[method-assign]
-    send = _Transport.request
+    send = StripeTransport.request
 
-    def sent(self: _Transport, method: str, url: str, *arguments: Any, **named: Any) -> Any:
+    def sent(self: StripeTransport, method: str, url: str, *arguments: Any, **named: Any) -> Any:
         if method.upper() != "POST" or not re.search(moment.path, urlsplit(url).path):
             return send(self, method, url, *arguments, **named)
         strike(SENDING)
@@ -213,4 +213,4 @@ def _strike_at(moment: Moment | None) -> None:
         strike(ANSWERED)
         return answer
 
-    _Transport.request = sent  # type: ignore[method-assign]
+    StripeTransport.request = sent  # type: ignore[method-assign]

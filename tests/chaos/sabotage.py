@@ -17,22 +17,23 @@ from limits.storage import MemoryStorage
 from glue.front import Front
 from glue.metrics import Metrics
 from glue.mirror import Claim, Mirror
-from glue.stripe_gateway import StripeGateway, _Transport
+from glue.stripe_gateway import StripeGateway
+from glue.stripe_transport import StripeTransport
 
 
 def fresh_keys() -> Callable[[], None]:
     """Every request to Stripe has an idempotency key of its own."""
-    send = _Transport.request
+    send = StripeTransport.request
 
-    def sent(self: _Transport, method: str, url: str, headers: Any, *more: Any) -> Any:
+    def sent(self: StripeTransport, method: str, url: str, headers: Any, *more: Any) -> Any:
         if method.upper() == "POST":
             headers = {**headers, "Idempotency-Key": str(uuid.uuid4())}
         return send(self, method, url, headers, *more)
 
     def mend() -> None:
-        _Transport.request = send  # type: ignore[method-assign]
+        StripeTransport.request = send  # type: ignore[method-assign]
 
-    _Transport.request = sent  # type: ignore[method-assign,assignment]
+    StripeTransport.request = sent  # type: ignore[method-assign,assignment]
     return mend
 
 

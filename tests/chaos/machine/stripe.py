@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from io import BytesIO
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
-
-import urllib3
 
 from glue.sandbox import books, checkout, disputes, payment_intents, refunds
 from glue.sandbox.api import Api, Request
@@ -18,7 +16,8 @@ from glue.sandbox.errors import StripeError
 from glue.sandbox.faults import parse
 from glue.sandbox.idempotency import Idempotency
 from glue.sandbox.state import Clock
-from glue.stripe_gateway import StripeGateway, _lost
+from glue.stripe_gateway import StripeGateway
+from glue.stripe_transport import Exchange, StripeTransport, lost
 
 Obj = dict[str, Any]
 KEY = "sk_test_model"
@@ -49,6 +48,26 @@ class RunClock(Clock):
         return datetime.fromtimestamp(self.now(), UTC)
 
 
+class _Calls(StripeTransport):
+    """Requests are function calls."""
+
+    def __init__(self, api: Api, *place: Any, **options: Any) -> None:
+        super().__init__(*place, **options)
+        self._api = api
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: str | bytes | None, seconds: float
+    ) -> Exchange:
+        address = urlsplit(url)
+        content = body.encode() if isinstance(body, str) else body or b""
+        lower = {name.lower(): value for name, value in headers.items()}
+        response = self._api.handle(Request(method.upper(), address.path, address.query, lower, content))
+        if response.drop:
+            raise lost("the connection was closed")
+        came = {name.lower(): value for name, value in response.headers.items()}
+        return Exchange(response.status, came, response.body)
+
+
 class Account:
     """One Stripe account. Requests of the gateway are function calls; a dropped connection is its error."""
 
@@ -58,33 +77,19 @@ class Account:
         self.api.state.clock = clock
         self.api.idempotency = Idempotency(clock.now)
         self.gateway = StripeGateway(
-            KEY, "http://stripe.invalid", attempts=1, now=lambda: clock.at, sleep=lambda _: None
+            KEY,
+            "http://stripe.invalid",
+            attempts=1,
+            now=lambda: clock.at,
+            sleep=lambda _: None,
+            transport=partial(_Calls, self.api),
         )
-        self.gateway._transport.__dict__["_pool"] = self  # urllib3's place
 
     def close(self) -> None:
         self.gateway.close()
 
     def reset(self) -> None:
         self.api.reset()
-
-    # -- the connection pool of the gateway's transport
-
-    def request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None, body: Any = None, **_: Any
-    ) -> urllib3.HTTPResponse:
-        address = urlsplit(url)
-        content = body.encode() if isinstance(body, str) else body or b""
-        lower = {name.lower(): value for name, value in (headers or {}).items()}
-        response = self.api.handle(Request(method, address.path, address.query, lower, content))
-        if response.drop:
-            raise _lost("the connection was closed")
-        return urllib3.HTTPResponse(
-            BytesIO(response.body), status=response.status, headers=response.headers, preload_content=False
-        )
-
-    def clear(self) -> None:
-        """There is no connection to close."""
 
     # -- faults
 

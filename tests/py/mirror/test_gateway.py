@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -252,19 +254,51 @@ def test_an_answer_that_is_not_stripes_is_unknown(
     assert {request.path for request in stripe.seen} == {"/v1/payment_intents/pi_1/capture"}
 
 
-def test_a_body_that_drips_is_cut_off(stripe: Scripted, gateway: StripeGateway, clock: Clock) -> None:
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_answer_that_drips_is_cut_off(stripe: Scripted, part: str) -> None:
+    left = threading.Event()
+
     def drip(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", "100")
-        handler.end_headers()
-        clock.time += 30
-        handler.wfile.write(b"{")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\nX-Long: ")
+        if part == "body":
+            handler.wfile.write(b"no\r\n\r\n")
+        with suppress(OSError):
+            for _ in range(400):  # each before anybody loses patience with a single read
+                handler.wfile.write(b" ")
+                if left.wait(0.05):
+                    return
 
     stripe.say(drip)
+    gateway = StripeGateway("sk_test_x", stripe.url, timeout=0.5, attempts=1)
+    outcome = gateway.execute(command())
+    left.set()
+    gateway.close()
+    assert isinstance(outcome, Unknown)
+    assert "timed out" in outcome.error["message"]
+    assert len(stripe.seen) == 1
+
+
+def test_an_answer_that_is_cut_short_is_unknown(stripe: Scripted, gateway: StripeGateway) -> None:
+    def half(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
+        handler.close_connection = True
+
+    stripe.say(half)
     outcome = gateway.execute(command())
     assert isinstance(outcome, Unknown)
-    assert "too long" in outcome.error["message"]
-    assert len(stripe.seen) == 1
+    assert outcome.error["type"] == "api_connection_error"
+
+
+def test_an_interim_answer_is_not_the_answer(stripe: Scripted, gateway: StripeGateway) -> None:
+    def hints(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nRetry-After: 7\r\n\r\n")
+        content = b'{"error": {"type": "api_error"}}'
+        handler.wfile.write(b"HTTP/1.1 503 X\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content))
+
+    stripe.say(hints)
+    outcome = gateway.execute(command())
+    assert isinstance(outcome, Unknown)
+    assert (outcome.error["http_status"], outcome.retry_after) == (503, None)
 
 
 def test_no_request_is_sent_when_the_time_is_used_up(
@@ -536,6 +570,50 @@ def test_calls_share_their_connection(stripe: Scripted, gateway: StripeGateway) 
     for _ in range(3):
         gateway.retrieve_payment_intent("pi_1")
     assert len(set(ports)) == 1
+
+
+def test_a_connection_that_stripe_has_closed_meanwhile_is_opened_again(
+    stripe: Scripted, gateway: StripeGateway, clock: Clock
+) -> None:
+    closed = threading.Semaphore(0)
+
+    def once(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        handler.connection.shutdown(socket.SHUT_RDWR)
+        handler.close_connection = True
+        closed.release()
+
+    stripe.say(once)
+    for _ in range(3):
+        gateway.retrieve_payment_intent("pi_1")
+        assert closed.acquire(timeout=10)
+    assert clock.naps == []  # none of them was a second try of ours
+
+
+def test_idle_connections_are_closed_at_the_end_and_those_in_use_after_it(
+    stripe: Scripted, gateway: StripeGateway
+) -> None:
+    ended = threading.Semaphore(0)
+
+    def leaving(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        handler.close_connection = True
+        while handler.rfile.read(1):
+            pass
+        ended.release()
+
+    def during(handler: BaseHTTPRequestHandler) -> None:
+        gateway.close()
+        leaving(handler)
+
+    stripe.say(leaving)
+    gateway.retrieve_payment_intent("pi_1")
+    gateway.close()
+    assert ended.acquire(timeout=10)
+    stripe.say(during, during)
+    stripe.next()
+    gateway.retrieve_payment_intent("pi_1")
+    assert ended.acquire(timeout=10)
 
 
 def test_a_proxy_of_the_environment_is_used(
