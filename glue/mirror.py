@@ -15,18 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, LiteralString, TypeVar
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from glue.db import Database
+from glue.db import Database, Params
 from glue.stripe_gateway import Applied, GatewayBusy, Outcome, Refused, StripeGateway, Unknown
 from glue.turns import step_aside
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+A = TypeVar("A")
 
 State = Literal["done", "pending"]
 """``done``: Stripe and the database agree on this command, nothing is on its way any more."""
@@ -56,6 +57,35 @@ class Claim:
     @property
     def command_id(self) -> uuid.UUID:
         return uuid.UUID(str(self.row["command_id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What became of a command. ``booking`` is where its booking stands since this process has recorded what
+    Stripe did: None when it has not, or when it is no booking's command."""
+
+    state: State
+    booking: Mapping[str, Any] | None = None
+
+
+_DONE, _PENDING = Mirrored("done"), Mirrored("pending")
+
+_DECIDE: LiteralString = (
+    "select decided.*, claim.operation as claim_operation, claim.stripe_id as claim_stripe_id,"
+    " claim.params as claim_params, claim.idempotency_key as claim_idempotency_key,"
+    " claim.attempt as claim_attempt, claim.created_at as claim_created_at from ("
+)
+_AND_CLAIM: LiteralString = (
+    ") decided left join lateral booking.claim_stripe_command(p_command_id => decided.command_id,"
+    " p_worker => %(worker)s, p_lease => %(lease)s) claim on true"
+)
+_RECORD_AND_SEE: LiteralString = (
+    "select held, seen.* from booking.complete_stripe_command(p_command_id => %(id)s, p_worker => %(worker)s,"
+    " p_response => %(response)s) held left join lateral booking.get_command_booking("
+    "p_command_id => case when held is not null then %(id)s::uuid end) seen on true"
+)
+"""What is seen depends on the answer of the recording, so it is looked at afterwards."""
+_CLAIM_COLUMNS = ("operation", "stripe_id", "params", "idempotency_key", "attempt", "created_at")
 
 
 class Mirror:
@@ -98,21 +128,63 @@ class Mirror:
         if command_id is None:
             return "done"
         if not self._free.acquire(blocking=False):
-            _log.warning(
-                "no thread is free for a command, left to the worker", extra={"command_id": str(command_id)}
-            )
-            return "pending"
+            return self._left(command_id).state
+        return self._begin(wait, self._run_one, str(command_id)).state
+
+    def decide(
+        self, call: LiteralString, params: Params, *, wait: float = 5.0
+    ) -> tuple[dict[str, Any], Mirrored]:
+        """Ask the database for a decision, a row with a ``command_id``, and carry that out as ``run`` does.
+
+        ``call`` is the statement. What it decides and the claim of its command are one commit. Raises
+        psycopg.Error when nothing was decided; never raises for what comes after.
+        """
+        is_free = self._free.acquire(blocking=False)
+        holder = self._holder()
         try:
-            future: Future[State] = self._pool.submit(copy_context().run, self._run_one, str(command_id))
+            if is_free:
+                names = {"worker": holder, "lease": self._lease}
+                row = self._db.one(_DECIDE + call + _AND_CLAIM, {**params, **names})
+            else:
+                row = self._db.one(call, params)
+            if row is None:
+                raise LookupError("a function that always answers gave no row")
+            claimed = {name: row.pop(f"claim_{name}", None) for name in _CLAIM_COLUMNS}
+            command_id = row["command_id"]
+        except BaseException:
+            if is_free:
+                self._free.release()
+            raise
+        if command_id is None:
+            if is_free:
+                self._free.release()
+            return row, _DONE
+        if not is_free:
+            return row, self._left(command_id)
+        if claimed["idempotency_key"] is None:  # an older command, which somebody has or which has to wait
+            return row, self._begin(wait, self._run_one, str(command_id))
+        claim = Claim({"command_id": command_id, **claimed}, holder)
+        return row, self._begin(wait, self._carry_out, claim)
+
+    def _begin(self, wait: float, work: Callable[[A], Mirrored], about: A) -> Mirrored:
+        """In a thread, which the caller has acquired."""
+        try:
+            future: Future[Mirrored] = self._pool.submit(copy_context().run, work, about)
         except RuntimeError:  # closing
             self._free.release()
-            return "pending"
+            return _PENDING
         future.add_done_callback(lambda _: self._free.release())
         step_aside()
         try:
             return future.result(timeout=wait)
         except TimeoutError:
-            return "pending"
+            return _PENDING
+
+    def _left(self, command_id: uuid.UUID | str) -> Mirrored:
+        _log.warning(
+            "no thread is free for a command, left to the worker", extra={"command_id": str(command_id)}
+        )
+        return _PENDING
 
     def claim_due(self, *, limit: int, min_age: float) -> list[Claim]:
         """Claim up to ``limit`` due commands older than ``min_age`` seconds. Raises psycopg.Error."""
@@ -126,6 +198,9 @@ class Mirror:
 
     def run_claimed(self, claim: Claim) -> State:
         """Call Stripe for a claimed command and record the outcome. Never raises an Exception."""
+        return self._carry_out(claim).state
+
+    def _carry_out(self, claim: Claim) -> Mirrored:
         about = {
             "command_id": str(claim.command_id),
             "operation": claim.row["operation"],
@@ -145,7 +220,7 @@ class Mirror:
         except psycopg.Error:
             # The lease lapses, and the same key gives the same answer then.
             _log.exception("the outcome of a command could not be recorded", extra=about)
-            return "pending"
+            return _PENDING
 
     def settle_unknown(self) -> tuple[int, int]:
         """Ask Stripe what came of each command that was sent and whose outcome nobody knows; send nothing.
@@ -172,14 +247,14 @@ class Mirror:
                 outcome = Unknown({"type": "gateway_busy", "message": str(busy)})
             if isinstance(outcome, Applied):
                 _log.info("a command was carried out, as stripe shows", extra=about)
-                done += self._record(claim, outcome, about) == "done"
+                done += self._record(claim, outcome, about).state == "done"
             else:
                 _log.info("stripe shows no effect of a command, left to the worker", extra=about)
                 nothing_sent = {"type": "looked_up", "message": "looked up, not sent"}
                 self._fail(claim, nothing_sent, True, None)
                 left += 1
 
-    def _run_one(self, command_id: str) -> State:
+    def _run_one(self, command_id: str) -> Mirrored:
         holder = self._holder()
         try:
             row = None
@@ -193,13 +268,13 @@ class Mirror:
                 if row is not None or self._status(command_id) != "pending":
                     break
             if row is None:
-                return self._state(command_id)
+                return self._mirrored(command_id)
         except psycopg.Error:
             _log.exception(
                 "a command could not be claimed, left to the worker", extra={"command_id": command_id}
             )
-            return "pending"
-        return self.run_claimed(Claim(row, holder))
+            return _PENDING
+        return self._carry_out(Claim(row, holder))
 
     def _call(self, claim: Claim, about: Mapping[str, Any]) -> Outcome:
         outcome = self._gateway.execute(claim.row)
@@ -214,29 +289,28 @@ class Mirror:
                 _log.warning("the outcome of a command is unknown", extra={**about, **_why(error)})
         return outcome
 
-    def _record(self, claim: Claim, outcome: Outcome, about: Mapping[str, Any]) -> State:
+    def _record(self, claim: Claim, outcome: Outcome, about: Mapping[str, Any]) -> Mirrored:
         match outcome:
             case Applied(found):
-                held = self._again(
-                    lambda: self._db.scalar(
-                        "select * from booking.complete_stripe_command(p_command_id => %(id)s,"
-                        " p_worker => %(worker)s, p_response => %(response)s)",
+                recorded = self._again(
+                    lambda: self._db.one(
+                        _RECORD_AND_SEE,
                         {"id": claim.command_id, "worker": claim.holder, "response": Jsonb(dict(found))},
                     )
                 )
-                if held:
-                    return "done"
+                if recorded and recorded.pop("held"):
+                    return Mirrored("done", recorded)
                 _log.warning(
                     "the lease of a command was lost before its outcome was recorded", extra=dict(about)
                 )
             case Refused(error, retryable):
                 self._fail(claim, error, retryable, None)
                 if retryable:
-                    return "pending"
+                    return _PENDING
             case Unknown(error, retry_after):
                 self._fail(claim, error, True, retry_after)
-                return "pending"
-        return self._state(str(claim.command_id))
+                return _PENDING
+        return self._mirrored(str(claim.command_id))
 
     def _fail(
         self, claim: Claim, error: Mapping[str, Any], retryable: bool, retry_after: float | None
@@ -255,8 +329,8 @@ class Mirror:
             )
         )
 
-    def _state(self, command_id: str) -> State:
-        return "done" if self._status(command_id) == "done" else "pending"
+    def _mirrored(self, command_id: str) -> Mirrored:
+        return _DONE if self._status(command_id) == "done" else _PENDING
 
     def _status(self, command_id: str) -> str | None:
         status: str | None = self._db.scalar(

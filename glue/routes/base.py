@@ -7,21 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
-from typing import Any
-from uuid import UUID
+from typing import Any, LiteralString
 
 import psycopg
 from flask import Response, g, request
 from pydantic import BaseModel
 
 from glue.auth import Authenticator, Principal, Role
-from glue.db import Database
+from glue.db import Database, Params
 from glue.errors import ApiError
 from glue.inputs import Inputs
 from glue.invoices.renderer import Renderer
 from glue.lean import JsonResponse
 from glue.metrics import Metrics
-from glue.mirror import Mirror
+from glue.mirror import Mirror, Mirrored
 from glue.schemas import ErrorAnswer
 from glue.settings import Settings
 from glue.stripe_gateway import StripeFailure, StripeGateway
@@ -62,11 +61,11 @@ class Services:
             raise found
         return found
 
-    def run_command(self, command_id: UUID | None) -> str:
-        """Tells Stripe now what the database has just decided: `done` or `pending`."""
-        state = self.mirror.run(command_id, wait=self.stripe_wait)
-        self.metrics.mirrored(state)
-        return state
+    def decided(self, call: LiteralString, params: Params) -> tuple[dict[str, Any], Mirrored]:
+        """The row of a decision, with `mirror`, after Stripe was told."""
+        row, mirrored = self.mirror.decide(call, params, wait=self.stripe_wait)
+        self.metrics.mirrored(mirrored.state)
+        return {**row, "mirror": mirrored.state}, mirrored
 
     def report_refused_key(self, failure: StripeFailure) -> None:
         """A rotated key is nobody's request's fault: people must hear of it."""
@@ -82,23 +81,24 @@ class Services:
         except psycopg.Error:
             _log.exception("a refused key could not be reported")
 
-    def mirrored(self, row: Mapping[str, Any], user_id: str) -> dict[str, Any]:
-        """The row of a decision after Stripe was told, with the statuses as they are then.
+    def decided_booking(self, call: LiteralString, params: Params, user_id: str) -> dict[str, Any]:
+        """The row of a decision on a booking after Stripe was told, with the statuses as they are then.
 
         The decision is committed, so nothing that fails here may make it look refused.
         """
-        state = self.run_command(row["command_id"])
-        answer = {**row, "mirror": state}
-        if row["command_id"] is None or state != "done":
-            return answer
-        try:
-            now = self.db.one(
-                "select * from booking.get_booking(p_user_id => %(user)s, p_booking_id => %(booking)s)",
-                {"user": user_id, "booking": row["booking_id"]},
-            )
-        except psycopg.Error:
-            return answer
-        return answer | {name: now[name] for name in ("status", "payment_status")} if now else answer
+        row, mirrored = self.decided(call, params)
+        if row["command_id"] is None or mirrored.state != "done":
+            return row
+        now = mirrored.booking
+        if now is None or now["booking_id"] != row["booking_id"]:
+            try:
+                now = self.db.one(
+                    "select * from booking.get_booking(p_user_id => %(user)s, p_booking_id => %(booking)s)",
+                    {"user": user_id, "booking": row["booking_id"]},
+                )
+            except psycopg.Error:
+                return row
+        return row | {name: now[name] for name in ("status", "payment_status")} if now else row
 
 
 def endpoint(services: Services, *roles: Role) -> Callable[[Callable[..., Response]], Handler]:

@@ -49,7 +49,7 @@ def routes(services: Services) -> APIBlueprint:
     @endpoint(services, "expert")
     def decide_booking(body: schemas.DecideBooking) -> Response:
         expert = services.principal().user_id
-        row = db.one(
+        row = services.decided_booking(
             "select * from booking.confirm_booking_transaction("
             "p_expert_id => booking.on_request(%(request_id)s, %(expert)s),"
             " p_booking_id => %(booking)s, p_action => %(action)s, p_reason => %(reason)s)",
@@ -60,8 +60,9 @@ def routes(services: Services) -> APIBlueprint:
                 "action": body.action,
                 "reason": body.reason,
             },
+            expert,
         )
-        return answer(schemas.Decision, row and services.mirrored(row, expert))
+        return answer(schemas.Decision, row)
 
     @api.post(
         "/api/bookings/cancel",
@@ -71,7 +72,7 @@ def routes(services: Services) -> APIBlueprint:
     @endpoint(services, "student", "expert")
     def cancel_booking(body: schemas.CancelBooking) -> Response:
         actor = services.principal().user_id
-        row = db.one(
+        row = services.decided_booking(
             "select * from booking.cancel_booking_transaction("
             "p_actor_id => booking.on_request(%(request_id)s, %(actor)s),"
             " p_booking_id => %(booking)s, p_reason => %(reason)s)",
@@ -81,8 +82,9 @@ def routes(services: Services) -> APIBlueprint:
                 "booking": body.booking_id,
                 "reason": body.reason,
             },
+            actor,
         )
-        return answer(schemas.Cancellation, row and services.mirrored(row, actor))
+        return answer(schemas.Cancellation, row)
 
     @api.get(
         "/api/bookings/<booking:id>",

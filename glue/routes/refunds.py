@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -83,7 +82,7 @@ def routes(services: Services) -> APIBlueprint:
     )
     @endpoint(services, "admin")
     def decide_refund_request(path: schemas.RefundRequestPath, body: schemas.DecideRefundRequest) -> Response:
-        row = db.one(
+        decided, _ = services.decided(
             "select * from booking.decide_refund_request("
             "p_admin_id => booking.on_request(%(request_id)s, %(admin)s),"
             " p_request_id => %(id)s, p_decision => %(decision)s, p_note => %(note)s)",
@@ -95,27 +94,29 @@ def routes(services: Services) -> APIBlueprint:
                 "note": body.note,
             },
         )
-        return answer(schemas.RefundDecision, row and mirrored(row))
+        return answer(schemas.RefundDecision, as_it_stands(decided))
 
-    def mirrored(row: Mapping[str, Any]) -> dict[str, Any]:
+    def as_it_stands(decided: dict[str, Any]) -> dict[str, Any]:
         """The decision after Stripe was told, with the statuses as they are then.
 
         The decision is committed, so nothing that fails here may make it look refused.
         """
-        state = services.run_command(row["command_id"])
-        decided = {**row, "mirror": state}
-        if row["command_id"] is None or state != "done":
+        state = decided["mirror"]
+        if decided["command_id"] is None or state != "done":
             return decided
         try:
             now = db.one(
-                "select * from booking.get_refund_request(p_request_id => %(id)s)", {"id": row["request_id"]}
+                "select * from booking.get_refund_request(p_request_id => %(id)s)",
+                {"id": decided["request_id"]},
             )
         except psycopg.Error:
-            _log.exception("a decision could not be read back", extra={"refund_request": row["request_id"]})
+            _log.exception(
+                "a decision could not be read back", extra={"refund_request": decided["request_id"]}
+            )
             return decided
         if now is None:
             return decided
-        if now["status"] == "approved" and now["command_id"] != row["command_id"]:
+        if now["status"] == "approved" and now["command_id"] != decided["command_id"]:
             # what ran was the payment's refund before this one; the worker goes on
             state = "pending"
         return {**decided, **{name: now[name] for name in ("status", "payment_status")}, "mirror": state}

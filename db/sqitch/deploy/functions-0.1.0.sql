@@ -108,6 +108,7 @@ set local check_function_bodies = off;
 \ir ../../functions/payments/complete_stripe_command.sql
 \ir ../../functions/payments/confirm_class_booking.sql
 \ir ../../functions/payments/fail_stripe_command.sql
+\ir ../../functions/payments/get_command_booking.sql
 \ir ../../functions/payments/get_stripe_command_status.sql
 \ir ../../functions/payments/keep_books.sql
 \ir ../../functions/payments/lock_payment.sql

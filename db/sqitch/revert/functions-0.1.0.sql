@@ -116,6 +116,7 @@ begin
     'complete_stripe_command',
     'confirm_class_booking',
     'fail_stripe_command',
+    'get_command_booking',
     'get_stripe_command_status',
     'keep_books',
     'lock_payment',

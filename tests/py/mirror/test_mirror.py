@@ -236,15 +236,15 @@ def test_a_database_that_is_away_while_claiming_is_pending(
 
 def test_recording_that_meets_a_lock_is_tried_again(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     command = decided(here)
-    scalar = here.db.scalar
+    one = here.db.one
     failures = [psycopg.errors.DeadlockDetected(), psycopg.errors.LockNotAvailable()]
 
     def sometimes(query: Any, params: Any = None) -> Any:
         if "complete_stripe_command" in query and failures:
             raise failures.pop()
-        return scalar(query, params)
+        return one(query, params)
 
-    monkeypatch.setattr(here.db, "scalar", sometimes)
+    monkeypatch.setattr(here.db, "one", sometimes)
     assert here.mirror.run(command) == "done"
     assert failures == []
 

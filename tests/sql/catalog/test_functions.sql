@@ -37,6 +37,7 @@ insert into expected values
   ('follow_refund(text)', '', 'volatile'),
   ('get_booking(text,uuid)', 'app', 'stable'),
   ('get_stripe_command_status(uuid)', 'app', 'stable'),
+  ('get_command_booking(uuid)', 'app', 'volatile'),
   ('is_webhook_processed(text)', 'app', 'stable'),
   ('list_bookings(text,text,uuid,integer)', 'app', 'stable'),
   ('list_open_slots(timestamptz,timestamptz,text,uuid,integer)', 'app', 'stable'),
