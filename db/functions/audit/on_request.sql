@@ -8,11 +8,14 @@ returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_said text;
 begin
+  -- assignments: perform would run a query
   if p_request_id is not null then
-    perform set_config('booking.request_id', left(p_request_id, 128), true);
+    v_said := set_config('booking.request_id', left(p_request_id, 128), true);
   end if;
-  perform set_config('booking.actor', coalesce(p_person_id, ''), true);
+  v_said := set_config('booking.actor', coalesce(p_person_id, ''), true);
   return p_person_id;
 end
 $$;

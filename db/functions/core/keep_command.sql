@@ -7,11 +7,19 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- each comparison costs in every transaction, a look for null does not: a new wish, which is by far the most common, has a short condition
+  -- each comparison costs in every transaction, a look for null does not: the steps that are by far the most common, a new wish,
+  -- its claim and its end, have short conditions
   if tg_op = 'INSERT' and new.status = 'pending' and new.payment_id is not null and new.order_id is null and new.locked_by is null
     and new.lease_until is null and new.outcome is null
     and new.operation in ('capture_payment_intent', 'cancel_payment_intent', 'create_refund', 'expire_checkout_session')
   then
+    return new;
+  end if;
+  if new.operation = old.operation and new.payment_id is not null and new.order_id is null
+    and (new.status = 'running' and new.locked_by is not null and new.lease_until is not null and new.outcome is null
+         or new.status = 'done' and new.outcome is not null and new.locked_by is null and new.lease_until is null)
+  then
+    new.updated_at := booking.clock();
     return new;
   end if;
   if new.operation not in ('capture_payment_intent', 'cancel_payment_intent', 'create_refund', 'expire_checkout_session')

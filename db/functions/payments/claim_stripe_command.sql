@@ -19,21 +19,22 @@ as $$
 #variable_conflict use_column
 declare
   v_now timestamptz := booking.clock();
+  v_is_due boolean;
 begin
-  perform booking.require_lease(p_worker, p_lease);
-  return query
-    -- by its id alone: of two indexes that fit, a planner may take the one by time, which is full of finished commands
-    with mine as materialized (
-      select d.id, d.status, d.run_at, d.lease_until from booking.stripe_commands d
-      where d.id = p_command_id
-      for no key update skip locked
-    )
-    update booking.stripe_commands c
-    set status = 'running', locked_by = p_worker, lease_until = v_now + p_lease, attempts = c.attempts + 1
-    from mine
-    where c.id = mine.id and mine.run_at <= v_now
-      and (mine.status = 'pending' or mine.status = 'running' and mine.lease_until <= v_now)
-    returning c.id, c.operation, c.stripe_id, c.params, booking.command_key(c.id, c.key_generation), c.attempts, c.created_at;
+  if p_worker is null or p_lease is null or length(p_worker) not between 1 and 255 or p_lease <= interval '0' then
+    perform booking.require_lease(p_worker, p_lease);
+  end if;
+  -- by its id alone: of two indexes that fit, a planner may take the one by time, which is full of finished commands
+  select c.run_at <= v_now and (c.status = 'pending' or c.status = 'running' and c.lease_until <= v_now) into v_is_due
+  from booking.stripe_commands c where c.id = p_command_id
+  for no key update skip locked;
+  if v_is_due then
+    return query
+      update booking.stripe_commands c
+      set status = 'running', locked_by = p_worker, lease_until = v_now + p_lease, attempts = c.attempts + 1
+      where c.id = p_command_id
+      returning c.id, c.operation, c.stripe_id, c.params, booking.command_key(c.id, c.key_generation), c.attempts, c.created_at;
+  end if;
 end
 $$;
 

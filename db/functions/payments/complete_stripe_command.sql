@@ -15,6 +15,7 @@ declare
   v_operation text;
   v_stripe_id text;
   v_request_id text;
+  v_kind text;
   v_is_applied boolean;
   v_booking booking.bookings;
   v_held boolean;
@@ -28,10 +29,12 @@ begin
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
   end if;
-  perform set_config('booking.actor', 'stripe', true), set_config('booking.request_id', v_request_id, true);
-  -- which kind of object it is follows from what was asked
-  p_response := p_response || jsonb_build_object('object',
-    case v_operation when 'create_refund' then 'refund' else 'payment_intent' end);
+  v_request_id := set_config('booking.actor', 'stripe', true) || set_config('booking.request_id', v_request_id, true); -- perform would run a query
+  -- which kind of object it is follows from what was asked; to say it again would write the whole object anew
+  v_kind := case v_operation when 'create_refund' then 'refund' else 'payment_intent' end;
+  if p_response ->> 'object' is distinct from v_kind then
+    p_response := p_response || jsonb_build_object('object', v_kind);
+  end if;
   v_is_applied := v_operation = 'capture_payment_intent'
     and p_response ->> 'status' = 'succeeded' -- one that was canceled frees the seat, which is locked before the booking
     and booking.apply_capture(v_payment_id, p_response, p_command_id::text);

@@ -165,7 +165,7 @@ insert into expected values
 
 -- a procedure that commits, functions that are inlined, and what pg_cron must register for a role that can log in
 create temp table exceptions (name text);
-insert into exceptions values ('run_maintenance'), ('schedule_maintenance'), ('clock'), ('new_id'), ('shard_of');
+insert into exceptions values ('run_maintenance'), ('schedule_maintenance'), ('clock'), ('new_id'), ('shard_of'), ('command_key');
 
 create temp table functions as
 select p.oid, p.proname::text as name, p.oid::regprocedure as signature, p.proowner::regrole::text as owner, p.prosecdef, p.proconfig, p.proacl, p.prosrc,
