@@ -1,5 +1,5 @@
 -- booking.complete_stripe_command(): Stripe did what a command asked; its object is applied like an event.
-select plan(29);
+select plan(31);
 create temp table t (n text, b uuid, id uuid);
 create function pg_temp.b(p_n text) returns uuid language sql as $$ select b from t where n = p_n $$;
 create function pg_temp.id(p_n text) returns uuid language sql as $$ select id from t where n = p_n $$;
@@ -11,7 +11,7 @@ begin
   insert into t values (p_n, v_b, test.confirm(v_b));
   perform booking.claim_stripe_command(pg_temp.id(p_n), 'w');
 end $$;
-do $$ begin perform pg_temp.capturing(n) from unnest(array['plain', 'lost', 'lapsed', 'in flight', 'late', 'said otherwise']) n; end $$;
+do $$ begin perform pg_temp.capturing(n) from unnest(array['plain', 'lost', 'lapsed', 'in flight', 'late', 'said otherwise', 'unnamed']) n; end $$;
 grant all on t to booking_app;
 
 grant usage on schema test to booking_app;
@@ -35,6 +35,10 @@ select is((select source from booking.transfers where payment_id = (test.payment
   'the ledger names the command as its source');
 select is(booking.complete_stripe_command(pg_temp.id('plain'), 'w', test.answer(pg_temp.id('plain'))), false, 'the same answer again');
 select is((select count(*) from booking.transfers where payment_id = (test.payment(pg_temp.b('plain'))).id), 1::bigint, 'has no second effect');
+
+select is(booking.complete_stripe_command(pg_temp.id('unnamed'), 'w', test.answer(pg_temp.id('unnamed')) || '{"object": "thing"}'), true,
+  'an object that says to be another one');
+select is(test.state(pg_temp.b('unnamed')), 'confirmed/captured', 'is taken for what was asked for');
 
 select is(booking.complete_stripe_command(pg_temp.id('lost'), 'somebody else', test.answer(pg_temp.id('lost'))), false,
   'compare and set: who does not hold it finishes nothing');
