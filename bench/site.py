@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import cache
 
 import jwt
 
@@ -61,8 +62,9 @@ def ours(
     )
 
 
+@cache
 class Tokens:
-    """Bearer tokens of everybody, made once."""
+    """Bearer tokens of everybody, made once a run: people do not sign in anew for each round."""
 
     def __init__(self, role: str) -> None:
         until = int(time.time()) + 86_400

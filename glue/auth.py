@@ -95,13 +95,15 @@ class Authenticator:
         raise jwt.InvalidAlgorithmError("algorithm is not allowed")
 
     def _verify(self, token: str) -> _Verified:
-        header = jwt.get_unverified_header(token)
-        algorithm, kid = header.get("alg"), header.get("kid")
-        key = self._key(algorithm, kid)
-        claims: dict[str, Any] = jwt.decode(
+        key: str | jwt.PyJWK = self._secret
+        algorithms = list(_SHARED_KEY_ALGORITHMS)
+        if self._keys or not self._secret:  # which key it is, only the token knows
+            asked = jwt.get_unverified_header(token)
+            algorithms, key = [str(asked.get("alg"))], self._key(asked.get("alg"), asked.get("kid"))
+        decoded = jwt.decode_complete(
             token,
             key,
-            algorithms=[str(algorithm)],
+            algorithms=algorithms,
             audience=self._audience,
             issuer=self._issuer,
             options={
@@ -111,14 +113,15 @@ class Authenticator:
                 "verify_iat": False,
             },
         )
+        header, claims = decoded["header"], decoded["payload"]
         subject = claims["sub"]
         if not _is_id(subject):
             raise _invalid_token()
         found = _Verified(
             Principal(subject, _role_of(claims)),
             key,
-            str(algorithm),
-            kid,
+            header["alg"],
+            header.get("kid"),
             int(claims.get("nbf", 0)),
             int(claims["exp"]),
         )

@@ -295,13 +295,13 @@ def test_seen_keys_are_bounded(keys: Keys) -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tokens whose signature was computed."""
     seen: list[str] = []
-    decode = jwt.decode
+    decode = jwt.decode_complete
 
     def counted(given: str, *arguments: Any, **named: Any) -> Any:
         seen.append(given)
         return decode(given, *arguments, **named)
 
-    monkeypatch.setattr("glue.auth.jwt.decode", counted)
+    monkeypatch.setattr("glue.auth.jwt.decode_complete", counted)
     return seen
 
 
