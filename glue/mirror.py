@@ -118,7 +118,7 @@ class Mirror:
         self._pool.shutdown(wait=True)
 
     def run(self, command_id: uuid.UUID | str | None, *, wait: float = 5.0) -> State:
-        """Carry out the command that the caller has just committed (None: there is nothing to do).
+        """Carry out a command that was committed before (None: there is nothing to do).
 
         Waits at most ``wait`` seconds; after that ``pending`` is answered while the call goes on and still
         records its result. ``pending`` is also the answer when somebody else holds the command, when it must
@@ -137,7 +137,8 @@ class Mirror:
         """Ask the database for a decision, a row with a ``command_id``, and carry that out as ``run`` does.
 
         ``call`` is the statement. What it decides and the claim of its command are one commit. Raises
-        psycopg.Error when nothing was decided; never raises for what comes after.
+        psycopg.Error when nothing was decided, or when the answer was lost: then the command waits for the
+        end of its lease. Never raises for what comes after.
         """
         is_free = self._free.acquire(blocking=False)
         holder = self._holder()
@@ -172,6 +173,8 @@ class Mirror:
             future: Future[Mirrored] = self._pool.submit(copy_context().run, work, about)
         except RuntimeError:  # closing
             self._free.release()
+            if isinstance(about, Claim):
+                self._give_back(about)
             return _PENDING
         future.add_done_callback(lambda _: self._free.release())
         step_aside()
@@ -179,6 +182,13 @@ class Mirror:
             return future.result(timeout=wait)
         except TimeoutError:
             return _PENDING
+
+    def _give_back(self, claim: Claim) -> None:
+        """For a worker to take it at once: nothing was sent."""
+        try:
+            self._fail(claim, {"type": "gateway_busy", "message": "the process is closing"}, True, None)
+        except psycopg.Error:
+            _log.exception("a command was not given back", extra={"command_id": str(claim.command_id)})
 
     def _left(self, command_id: uuid.UUID | str) -> Mirrored:
         _log.warning(
@@ -299,7 +309,7 @@ class Mirror:
                     )
                 )
                 if recorded and recorded.pop("held"):
-                    return Mirrored("done", recorded)
+                    return Mirrored("done", recorded if recorded["booking_id"] else None)
                 _log.warning(
                     "the lease of a command was lost before its outcome was recorded", extra=dict(about)
                 )

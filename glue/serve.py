@@ -104,9 +104,10 @@ def main(host: str = "127.0.0.1", port: int = 8000, workers: int = 1, threads: i
 def _let_work_go_on() -> None:
     """Whoever is woken up waits for its turn: it does not push aside a thread, or the database, that works.
 
-    Linux's SCHED_BATCH. A request that asks Stripe is handed on several times (docs/performance.md).
+    Linux's SCHED_BATCH, where nobody has chosen otherwise. A request that asks Stripe is handed on several
+    times (docs/performance.md).
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):  # where it is not allowed, it is slower
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

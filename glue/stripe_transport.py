@@ -33,7 +33,7 @@ class Exchange:
 
 
 class StripeTransport(stripe.HTTPClient):
-    """Sends requests, each once. Safe to share between threads.
+    """Sends requests; whether one is sent again is the caller's matter. Safe to share between threads.
 
     ``timeout`` bounds one request in seconds, ``connections`` how many are kept open for the next ones.
     ``clock`` counts seconds.
@@ -94,6 +94,9 @@ class StripeTransport(stripe.HTTPClient):
 
         Raises stripe.APIConnectionError.
         """
+        lines = [*(f"{name}: {value}" for name, value in headers.items()), "Expect:"]
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            raise lost("a header that cannot be sent")
         # The one that was idle last: its connection is the least likely to have been closed.
         try:
             curl = self._idle.pop()
@@ -101,10 +104,11 @@ class StripeTransport(stripe.HTTPClient):
             curl = self._opened()
         content, head = bytearray(), list[bytes]()
         curl.setopt(pycurl.URL, url)
-        curl.setopt(pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in headers.items()), "Expect:"])
+        curl.setopt(pycurl.HTTPHEADER, lines)
         if method == "get":
             curl.setopt(pycurl.HTTPGET, 1)
         else:
+            assert method == "post"
             curl.setopt(pycurl.POSTFIELDS, body or "")
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(seconds * 1000)))  # 0 would be no bound
         curl.setopt(pycurl.WRITEFUNCTION, content.extend)
@@ -113,8 +117,7 @@ class StripeTransport(stripe.HTTPClient):
             curl.perform()
             status = curl.getinfo(pycurl.RESPONSE_CODE)
         except pycurl.error as error:
-            # The text names hosts and ports only.
-            raise lost(f"curl {error}") from error
+            raise lost(_told(error)) from error
         finally:
             self._keep(curl)
         return Exchange(status, _headers(head), bytes(content))
@@ -130,8 +133,12 @@ class StripeTransport(stripe.HTTPClient):
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)  # threads
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # one request at a time
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.CAINFO, stripe.ca_bundle_path)
-        curl.setopt(pycurl.PROXY, self._via)  # empty: none, whatever curl finds in the environment
+        curl.setopt(pycurl.PROXY_CAINFO, stripe.ca_bundle_path)
+        # Whether there is a proxy is decided: what libcurl itself finds in the environment does not count.
+        curl.setopt(pycurl.PROXY, self._via)
+        curl.setopt(pycurl.NOPROXY, "")
         return curl
 
     def _keep(self, curl: pycurl.Curl) -> None:
@@ -146,15 +153,22 @@ def lost(message: str) -> stripe.APIConnectionError:
     return stripe.APIConnectionError(message)  # type: ignore[no-untyped-call]
 
 
+def _told(error: pycurl.error) -> str:
+    """Hosts, ports and numbers. An address as it was configured (a proxy's) may hold a password."""
+    text = str(error.args[-1])
+    return f"curl {error.args[0]}: {'an address that cannot be used' if '://' in text else text}"
+
+
 def _headers(lines: Iterable[bytes]) -> dict[str, str]:
     """Of the last answer: an interim one (1xx), or a proxy's, may have come before it."""
     found: dict[str, str] = {}
     for line in lines:
+        if line.startswith(b"HTTP/"):
+            found.clear()
+            continue
         name, is_header, value = line.decode("latin-1").partition(":")
         if is_header:
             found[name.lower()] = value.strip()
-        elif line.startswith(b"HTTP/"):
-            found.clear()
     return found
 
 

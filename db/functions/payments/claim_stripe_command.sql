@@ -1,4 +1,4 @@
--- Claims one command, for the server that has just committed it. No row: somebody else has it, it is finished, or it
+-- Claims one command, for the server that has just decided it: in the same statement, or after its commit. No row: somebody else has it, it is finished, or it
 -- waits for its next attempt. See claim_stripe_commands for the columns and the duties.
 -- Locks: the command, skipping it when it is locked. Errors: PT400 invalid_request (DETAIL.field worker, lease).
 create or replace function booking.claim_stripe_command(p_command_id uuid, p_worker text, p_lease interval default '1 minute')
@@ -40,4 +40,4 @@ $$;
 
 revoke all on function booking.claim_stripe_command(uuid, text, interval) from public;
 grant execute on function booking.claim_stripe_command(uuid, text, interval) to booking_app;
-comment on function booking.claim_stripe_command(uuid, text, interval) is 'Claims one Stripe command right after the commit that wrote it';
+comment on function booking.claim_stripe_command(uuid, text, interval) is 'Claims one Stripe command for whoever has just decided it';

@@ -117,10 +117,13 @@ def test_with_every_thread_taken_it_is_decided_all_the_same_and_left_to_the_work
     assert here.effects(CAPTURE) == 2
 
 
-def test_what_a_process_has_claimed_and_not_begun_is_done_when_the_lease_has_run_out(here: World) -> None:
+def test_what_a_process_has_claimed_when_it_dies_is_done_when_the_lease_has_run_out(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     booking = here.authorized()
-    here.mirror.close()  # as if it had died right after the commit
-    row, mirrored = confirm(here.mirror, booking)
+    with monkeypatch.context() as patch:
+        patch.setattr(here.mirror, "_carry_out", lambda _: Mirrored("pending"))  # it gets no further
+        row, mirrored = confirm(here.mirror, booking)
     assert (row["status"], mirrored) == ("confirmed", Mirrored("pending"))
     other = here.new_mirror()
     here.drain(other)
@@ -130,6 +133,47 @@ def test_what_a_process_has_claimed_and_not_begun_is_done_when_the_lease_has_run
     assert here.effects(CAPTURE) == 1
     assert here.command(row["command_id"])["outcome"] == "applied"
     here.assert_books_equal()
+
+
+def test_what_a_closing_process_has_claimed_is_given_back(here: World) -> None:
+    booking = here.authorized()
+    here.mirror.close()
+    row, mirrored = confirm(here.mirror, booking)
+    assert (row["status"], mirrored) == ("confirmed", Mirrored("pending"))
+    command = here.command(row["command_id"])
+    assert (command["status"], command["attempts"], command["locked_by"]) == ("pending", 0, None)
+    here.drain(here.new_mirror())
+    assert here.effects(CAPTURE) == 1
+    here.assert_books_equal()
+
+
+def test_what_cannot_be_given_back_waits_for_the_lease(
+    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise psycopg.OperationalError
+
+    booking = here.authorized()
+    here.mirror.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(here.mirror, "_fail", away)
+        row, mirrored = confirm(here.mirror, booking)
+    assert mirrored == Mirrored("pending")
+    assert "a command was not given back" in caplog.messages
+    assert here.command(row["command_id"])["status"] == "running"
+
+
+def test_an_orders_command_tells_of_no_booking(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = here.db.one
+
+    def no_booking(query: Any, params: Any = None) -> Any:
+        row = one(query, params)
+        if "get_command_booking" in query and row:
+            row = {**row, "booking_id": None, "status": None, "payment_status": None}
+        return row
+
+    monkeypatch.setattr(here.db, "one", no_booking)
+    assert confirm(here.mirror, here.authorized())[1] == Mirrored("done")
 
 
 def test_a_command_of_before_that_somebody_has_is_left_to_him(here: World) -> None:

@@ -19,6 +19,8 @@ from (values
   ('another operation, done', 'pay', 'done', 'applied', null, null, 'payment', false),
   ('a running one of nothing', null, 'running', null, 'w', '2031-01-01', 'nothing', false),
   ('a running one of a payment and an order', null, 'running', null, 'w', '2031-01-01', 'both', false),
+  ('a running one with an outcome', null, 'running', 'applied', 'w', '2031-01-01', 'payment', false),
+  ('a done one with a lease', null, 'done', 'applied', 'w', '2031-01-01', 'payment', false),
   ('a running one of an order', 'expire_checkout_session', 'running', null, 'w', '2031-01-01', 'order', true),
   ('a running one without a lease', null, 'running', null, 'w', null, 'payment', false),
   ('a running one of nobody', null, 'running', null, null, '2031-01-01', 'payment', false),
