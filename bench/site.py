@@ -19,12 +19,14 @@ WEBHOOK_SECRET = "whsec_bench_0123456789"
 CRON_SECRET = "cron-secret-of-the-bench"
 JWT_SECRET = "jwt-secret-of-the-bench-0123456789-0123456789"
 ROLE = "booking_bench_server"
+POOL = 4
+"""Connections of each process: with two of them, four for each core of this machine (docs/performance.md)."""
 PEOPLE = 1000
 """As many students, and experts, take turns."""
 
 
 def environment(
-    database: Database, *, pool: int = 8, payments: int = 10, stripe_url: str = "http://127.0.0.1:9"
+    database: Database, *, pool: int = POOL, payments: int = 10, stripe_url: str = "http://127.0.0.1:9"
 ) -> dict[str, str]:
     """Settings of a server; limits are in force, and out of reach. Each process has a pool of so many
     connections and asks Stripe so many things at once."""

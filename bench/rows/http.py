@@ -15,10 +15,9 @@ from bench.stage import Database, Stage
 
 CONNECTIONS = 32
 WORKERS = 2
-POOL = 8
 PAYMENTS = CONNECTIONS
 """Of each process: nobody is sent away because others ask Stripe."""
-FLOOR_THREADS = 8
+FLOOR_THREADS = 4
 """What bare Flask is fastest with."""
 CALLS = 12_000
 """A round, at most."""
@@ -42,7 +41,7 @@ def rows(stage: Stage, size: Size) -> Iterator[Row]:
             f"call bench.load_payments({total}, {total}, 'authorized')",
         )
         stripe = stack.enter_context(served(stripe_stub.command, {}))
-        settings = environment(database, pool=POOL, payments=PAYMENTS, stripe_url=stripe.url)
+        settings = environment(database, payments=PAYMENTS, stripe_url=stripe.url)
         site = stack.enter_context(ours(settings, workers=WORKERS))
         bare = stack.enter_context(
             served(lambda port: python("-m", *floor.command(port, WORKERS, FLOOR_THREADS)), settings)
