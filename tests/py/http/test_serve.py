@@ -354,7 +354,7 @@ IDLE = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\n"
 
 
 def test_a_process_has_a_thread_for_each_turn_and_for_whoever_waits_for_stripe_or_a_pdf() -> None:
-    """And what it begins with is no garbage, and none of its threads pushes another one aside, unless somebody
+    """And what it begins with is no garbage, and its threads do not push each other aside, unless somebody
     wishes it otherwise."""
     env = base_env("postgresql://x/y") | {"MAX_CONCURRENT_PAYMENTS": "5", "PGBOOKING_TURNS": "3"}
     program = """
