@@ -120,7 +120,7 @@ class Authenticator:
         found = _Verified(
             Principal(subject, _role_of(claims)),
             key,
-            header["alg"],
+            str(header.get("alg")),
             header.get("kid"),
             int(claims.get("nbf", 0)),
             int(claims["exp"]),

@@ -8,15 +8,12 @@ returns text
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_said text;
 begin
-  -- assignments: perform would run a query
+  -- expressions: perform would run a query
   if p_request_id is not null then
-    v_said := set_config('booking.request_id', left(p_request_id, 128), true);
+    p_request_id := set_config('booking.request_id', left(p_request_id, 128), true);
   end if;
-  v_said := set_config('booking.actor', coalesce(p_person_id, ''), true);
-  return p_person_id;
+  return case when set_config('booking.actor', coalesce(p_person_id, ''), true) is not null then p_person_id end;
 end
 $$;
 

@@ -33,10 +33,9 @@ declare
   v_payment_id uuid;
   v_payment_status booking.payment_status;
   v_intent_id text;
-  v_said text;
   v_now timestamptz;
 begin
-  v_said := set_config('booking.actor', coalesce(p_student_id, ''), true); -- perform would run a query
+  capture_method := set_config('booking.actor', coalesce(p_student_id, ''), true); -- perform would run a query
   select b.student_id, b.slot_id, b.status, b.amount, b.currency, b.confirmation = 'instant', b.payment_id
   into v_student_id, v_slot_id, v_status, v_amount, v_currency, v_is_instant, v_payment_id
   from booking.bookings b where b.id = p_booking_id for no key update;

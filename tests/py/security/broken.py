@@ -20,14 +20,14 @@ Mend = Callable[[], None]
 
 
 def _decoding(**options: bool) -> Mend:
-    true = jwt.decode
+    true = jwt.decode_complete
 
     def decode(*arguments: Any, **named: Any) -> Any:
         # without a signature PyJWT checks nothing, unless it is told to
         checked = {"verify_exp": True, "verify_nbf": True, "verify_iss": True}
         return true(*arguments, **{**named, "options": {**checked, **named["options"], **options}})
 
-    patch = mock.patch.object(jwt, "decode", decode)
+    patch = mock.patch.object(jwt, "decode_complete", decode)
     patch.start()
     return patch.stop
 
