@@ -1,5 +1,5 @@
--- Claims one command, for the server that has just decided it: in the same statement, or after its commit. No row: somebody else has it, it is finished, or it
--- waits for its next attempt. See claim_stripe_commands for the columns and the duties.
+-- Claims one command, for the server that has just decided it: in the same statement, or after its commit. No row: somebody
+-- else has it, it is finished, or it waits for its next attempt. See claim_stripe_commands for the columns and the duties.
 -- Locks: the command, skipping it when it is locked. Errors: PT400 invalid_request (DETAIL.field worker, lease).
 create or replace function booking.claim_stripe_command(p_command_id uuid, p_worker text, p_lease interval default '1 minute')
 returns table (
@@ -21,6 +21,7 @@ declare
   v_now timestamptz := booking.clock();
   v_is_due boolean;
 begin
+  -- as require_lease() has it, which is only called to say what is wrong
   if p_worker is null or p_lease is null or length(p_worker) not between 1 and 255 or p_lease <= interval '0' then
     perform booking.require_lease(p_worker, p_lease);
   end if;

@@ -29,7 +29,8 @@ begin
   if not found then
     perform booking.refuse(404, 'command_not_found', jsonb_build_object('command_id', p_command_id), 'Check the command''s id.');
   end if;
-  v_request_id := set_config('booking.actor', 'stripe', true) || set_config('booking.request_id', v_request_id, true); -- perform would run a query
+  -- an assignment: perform would run a query
+  v_request_id := set_config('booking.actor', 'stripe', true) || set_config('booking.request_id', v_request_id, true);
   -- which kind of object it is follows from what was asked; to say it again would write the whole object anew
   v_kind := case v_operation when 'create_refund' then 'refund' else 'payment_intent' end;
   if p_response ->> 'object' is distinct from v_kind then

@@ -1,5 +1,6 @@
--- Where the booking of a Stripe command and its payment stand; no row for a command of an order. When the payment has moved on
--- to the booking that seated its student again, it is that one. Volatile, so that one statement can record what Stripe did and tell what followed from it.
+-- Where the booking of a Stripe command and its payment stand; no row for a command of an order. When the payment has moved
+-- on to the booking that seated its student again, it is that one.
+-- Volatile, so that one statement can record what Stripe did and tell what followed from it.
 -- Locks: none. Errors: none.
 create or replace function booking.get_command_booking(p_command_id uuid)
 returns table (
