@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import socket
 import threading
 import time
@@ -25,6 +24,7 @@ from glue import logs
 from glue.db import Database, connection_string, is_pooled
 from glue.mirror import Claim, Mirror, State
 from glue.settings import Settings
+from glue.signals import stopped_by_signals
 from glue.stripe_gateway import StripeGateway
 
 _log = logging.getLogger(__name__)
@@ -215,11 +215,9 @@ def main(settings: Settings) -> None:
     """
     logs.configure(settings, name="pgbooking-worker")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     # One thread a command, and a connection for each of them and for the claiming: nobody ever waits for one.
     batch = min(10, settings.max_concurrent_payments)
-    with ExitStack() as cleanup:
+    with stopped_by_signals(stop.set), ExitStack() as cleanup:
         db = Database(
             settings.database_url,
             max_size=batch + 1,

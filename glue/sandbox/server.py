@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -20,6 +19,7 @@ from glue.sandbox.control_api import PREFIX, Control
 from glue.sandbox.delivery import Config, Endpoint
 from glue.sandbox.errors import StripeError
 from glue.sandbox.persistence import Keeper
+from glue.signals import stopped_by_signals
 
 BODY_LIMIT = 1024 * 1024
 TICK_SECONDS = 1.0
@@ -181,22 +181,14 @@ def serve(
         data_file=data_file,
     )
 
-    def stop(*_: object) -> None:
-        threading.Thread(target=server.shutdown, daemon=True).start()
-
-    previous = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
-    if exit_on_eof:
-        threading.Thread(target=_until_eof, args=(stop,), daemon=True).start()
-    try:
+    with server, stopped_by_signals(server.shutdown):
+        if exit_on_eof:
+            threading.Thread(target=_until_eof, args=(server.shutdown,), daemon=True).start()
         if on_ready is None:
             print(f"Stripe sandbox ready at {server.url}", flush=True)
         else:
             on_ready(server.url)
         server.serve_forever()
-    finally:
-        server.server_close()
-        for number, handler in previous:
-            signal.signal(number, handler)
 
 
 def _until_eof(stop: Callable[[], None]) -> None:

@@ -93,6 +93,23 @@ def environment(here: World) -> dict[str, str]:
     return {"DATABASE_URL": here.url, "STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": here.stripe_url}
 
 
+AT_THE_WORST_MOMENT = """
+import os, signal, threading, types
+import glue.worker
+
+class Stop(threading.Event):
+    def wait(self, timeout=None):
+        if threading.current_thread() is threading.main_thread():
+            with self._cond:  # as in the first step of waiting
+                os.kill(os.getpid(), signal.SIGTERM)
+                for _ in range(1000):  # steps between which a handler may run
+                    pass
+        return super().wait(timeout)
+
+glue.worker.threading = types.SimpleNamespace(**{**vars(threading), "Event": Stop})
+"""
+
+
 class TestOutbox:
     def test_several_workers_and_fifty_commands_each_once(self, here: World) -> None:
         commands = [decided(here) for _ in range(50)]
@@ -195,9 +212,9 @@ class TestProcess:
     """`pgbooking worker` as the operating system sees it."""
 
     @contextmanager
-    def started(self, here: World, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, here: World, before: str = "", **env: str) -> Iterator[subprocess.Popen[bytes]]:
         script = (
-            "import os; from glue.settings import Settings; from glue.worker import main;"
+            f"{before}\nimport os; from glue.settings import Settings; from glue.worker import main;"
             "main(Settings.from_env(os.environ, role='worker'))"
         )
         process = subprocess.Popen(
@@ -225,6 +242,10 @@ class TestProcess:
             assert process.wait(120) == 0
         assert here.command(command)["status"] == "done"
         assert here.effects(CAPTURE) == 1
+
+    def test_a_signal_while_the_main_thread_holds_the_lock_of_what_it_waits_for(self, here: World) -> None:
+        with self.started(here, AT_THE_WORST_MOMENT) as process:
+            assert process.wait(120) == 0
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_a_killed_worker_leaves_a_lease_and_the_next_one_finishes_with_the_same_key(
