@@ -59,10 +59,10 @@ set local check_function_bodies = off;
 \ir ../../functions/core/keep_command.sql
 \ir ../../functions/core/keep_invoice.sql
 \ir ../../functions/core/keep_payment.sql
-\ir ../../functions/core/keep_payment_amounts.sql
 \ir ../../functions/core/keep_payment_facts.sql
 \ir ../../functions/core/keep_prices.sql
 \ir ../../functions/core/keep_settings.sql
+\ir ../../functions/core/keep_webhook_event.sql
 \ir ../../functions/core/new_id.sql
 \ir ../../functions/core/percent_of.sql
 \ir ../../functions/core/raise_alert.sql

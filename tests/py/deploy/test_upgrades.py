@@ -18,7 +18,9 @@ def root(tmp_path: Path) -> Path:
     return copy_of_db(tmp_path)
 
 
-def test_payments_are_guarded_before_the_functions_are_there(empty_db_url: str, root: Path) -> None:
+def test_payments_and_events_are_guarded_before_the_functions_are_there(
+    empty_db_url: str, root: Path
+) -> None:
     shutil.rmtree(root / "functions")
     (root / "functions").mkdir()
     deploy.migrate(empty_db_url, sql_root=root)
@@ -29,6 +31,12 @@ def test_payments_are_guarded_before_the_functions_are_there(empty_db_url: str, 
             conn.execute(
                 "insert into booking.payments (id, booking_id, amount, currency, status, amount_captured)"
                 " values (gen_random_uuid(), gen_random_uuid(), 5000, 'usd', 'captured', 9000)"
+            )
+        conn.execute("alter table booking.webhook_events enable always trigger keep_webhook_event")
+        with pytest.raises(psycopg.errors.CheckViolation, match="webhook_events_stripe_event_id_check"):
+            conn.execute(
+                "insert into booking.webhook_events (stripe_event_id, event_type, status, payload)"
+                " values ('', 'a.type', 'processed', '{}')"
             )
 
 

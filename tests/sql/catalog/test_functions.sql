@@ -123,8 +123,8 @@ insert into expected values
   ('rebuild_stat_periods()', '', 'volatile'),
   ('keep_books(uuid,text)', '', 'volatile'),
   ('keep_payment()', '', 'volatile'),
-  ('keep_payment_amounts()', '', 'volatile'),
   ('keep_payment_facts()', '', 'volatile'),
+  ('keep_webhook_event()', '', 'volatile'),
   ('apply_hold(jsonb)', '', 'volatile'),
   ('apply_capture(uuid,jsonb,text)', '', 'volatile'),
   ('audit_payment()', '', 'volatile'),
@@ -241,9 +241,9 @@ create role test_anybody;
 grant usage on schema booking to test_anybody;
 select is(pg_temp.called_as('booking_' || r, f.oid::regprocedure), 'no permission for ' || f.name, format('booking_%s cannot call %s', r, f.signature))
 from functions f, unnest(array['app', 'cron', 'dba']) r
-where not r = any (string_to_array(f.roles, ' ')) and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status');
+where not r = any (string_to_array(f.roles, ' ')) and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'keep_webhook_event', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status');
 select is_empty($$ select f.signature from functions f where pg_temp.called_as('test_anybody', f.oid::regprocedure) <> 'no permission for ' || f.name
-    and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status') $$, 'somebody else cannot call any of them');
+    and f.name not in ('forbid_change', 'keep_booking', 'keep_booking_facts', 'keep_command', 'keep_payment', 'keep_payment_facts', 'keep_webhook_event', 'audit_payment', 'keep_prices', 'keep_settings', 'keep_invoice', 'keep_order', 'keep_refund_request', 'keep_stat_periods', 'set_updated_at', 'audit_settings', 'audit_status') $$, 'somebody else cannot call any of them');
 select is(pg_temp.called_as('booking_app', 'booking.create_booking_transaction(text,uuid,uuid,text,jsonb)'), 'was called', 'a granted one is called');
 drop owned by test_anybody;
 drop role test_anybody;

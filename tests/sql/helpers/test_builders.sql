@@ -466,15 +466,15 @@ as $$
 $$;
 
 -- A payment of that status, of a booking of its own; written past every function.
-create function test.a_payment(p_status text) returns uuid language sql as $$
+create function test.a_payment(p_status text, p_intent_id text default null) returns uuid language sql as $$
   with b as (
     insert into booking.bookings (id, slot_id, session_id, student_id, expert_id, payment_id, seat_part, confirmation, currency,
       amount, scheduled_at, ends_at)
     values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'student', 'expert', gen_random_uuid(), 0, 'expert', 'usd', 1000,
       now(), now())
     returning id, payment_id, amount, currency)
-  insert into booking.payments (id, booking_id, amount, currency, status, amount_captured, amount_refunded)
-  select payment_id, id, amount, currency, p_status::booking.payment_status,
+  insert into booking.payments (id, booking_id, stripe_payment_intent_id, amount, currency, status, amount_captured, amount_refunded)
+  select payment_id, id, p_intent_id, amount, currency, p_status::booking.payment_status,
     case when p_status in ('captured', 'partially_refunded', 'refunded') then 1000 else 0 end,
     case p_status when 'partially_refunded' then 400 when 'refunded' then 1000 else 0 end
   from b returning id

@@ -1,0 +1,3 @@
+-- Verify pgbooking:0023.events_by_trigger on pg
+BEGIN;
+ROLLBACK;
