@@ -49,8 +49,8 @@ class Size:
 
     @property
     def groups(self) -> int:
-        """One a round, of bookings that expire before the next group does."""
-        return self.rounds + 1
+        """Two a round, of bookings that expire before the next group does."""
+        return 2 * (self.rounds + 1)
 
     @property
     def group(self) -> int:

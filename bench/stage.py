@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -25,7 +26,7 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "shared_buffers": "2GB",
+    "shared_buffers": f"{psutil.virtual_memory().total * 2 // 5 // 2**20}MB",
     "max_connections": "200",
     "max_wal_size": "16GB",
     "checkpoint_timeout": "30min",
@@ -34,7 +35,8 @@ SETTINGS: Mapping[str, str] = {
     "log_min_duration_statement": "-1",
     "log_lock_waits": "off",
 }
-"""Nothing is switched off that keeps data safe. Checkpoints are far apart: they would hit one side only."""
+"""Nothing is switched off that keeps data safe. Checkpoints are far apart: they would hit one side only.
+shared_buffers: as much of the memory as PostgreSQL's documentation calls sensible, two fifths."""
 
 PART = 500_000
 BIG = ("booking.slots", "booking.slot_seats", "booking.bookings", "booking.booking_events")
