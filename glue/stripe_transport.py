@@ -115,12 +115,14 @@ class StripeTransport(stripe.HTTPClient):
         curl.setopt(pycurl.HEADERFUNCTION, head.append)
         try:
             curl.perform()
-            status = curl.getinfo(pycurl.RESPONSE_CODE)
+            return Exchange(curl.getinfo(pycurl.RESPONSE_CODE), _headers(head), bytes(content))
         except pycurl.error as error:
             raise lost(_told(error)) from error
         finally:
+            # The handle holds on to them until its next request: a client_secret would stay in memory.
+            content.clear()
+            head.clear()
             self._keep(curl)
-        return Exchange(status, _headers(head), bytes(content))
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed after it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 import threading
@@ -11,6 +12,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from types import BuiltinMethodType
+from typing import Any
 
 import pytest
 import stripe
@@ -161,3 +164,19 @@ def test_no_file_is_read(tmp_path: Path) -> None:
 def test_headers_are_those_of_the_last_answer() -> None:
     came = [b"HTTP/1.1 103 Early: Hints\r\n", b"Retry-After: 7\r\n", b"\r\n", b"HTTP/1.1 200 O: K\r\n"]
     assert _headers([*came, b"Request-Id:  req_1 \r\n", b"\r\n"]) == {"request-id": "req_1"}
+
+
+def test_an_idle_connection_keeps_nothing_of_the_answer(server: Scripted) -> None:
+    server.say(Reply(body={"client_secret": "pi_1_secret_x"}))
+    transport = StripeTransport(server.url, timeout=10, connections=1, clock=time.monotonic)
+    try:
+        with transport.within(10):
+            text, _, headers = transport.request("get", server.url + PATH, {})
+        assert "pi_1_secret_x" in text
+        assert headers
+        (idle,) = transport._idle
+        callbacks = [each for each in gc.get_referents(idle) if isinstance(each, BuiltinMethodType)]
+        kept: list[Any] = [each.__self__ for each in callbacks]
+        assert sorted(kept, key=repr) == [[], bytearray()]  # lines of the header, the body
+    finally:
+        transport.close()
