@@ -54,7 +54,7 @@ def create_app() -> Flask:
         slot = request.get_json()["slotId"]
         with pool.connection() as connection:
             row = connection.execute(
-                "select * from booking.create_booking_transaction('student', %s)", [slot]
+                "select * from booking.create_booking_transaction(%s, %s)", [f"student-{slot[-3:]}", slot]
             ).fetchone()
         assert row is not None
         return jsonify(id=str(row[0])), 201
@@ -83,7 +83,8 @@ def create_app() -> Flask:
     @app.post("/webhook-stored")
     def webhook_stored() -> Response:
         with pool.connection() as connection:
-            connection.execute("select booking.process_webhook_event(%s)", [Jsonb(signed())])
+            row = connection.execute("select booking.process_webhook_event(%s)", [Jsonb(signed())]).fetchone()
+        assert row == ("processed",)
         return jsonify(received=True)
 
     @app.post("/webhook")

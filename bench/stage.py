@@ -26,7 +26,7 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "shared_buffers": f"{psutil.virtual_memory().total * 2 // 5 // 2**20}MB",
+    "shared_buffers": f"{min(psutil.virtual_memory().total * 2 // 5, 10 * 2**30) // 2**20}MB",
     "max_connections": "200",
     "max_wal_size": "16GB",
     "checkpoint_timeout": "30min",
@@ -36,7 +36,8 @@ SETTINGS: Mapping[str, str] = {
     "log_lock_waits": "off",
 }
 """Nothing is switched off that keeps data safe. Checkpoints are far apart: they would hit one side only.
-shared_buffers: as much of the memory as PostgreSQL's documentation calls sensible, two fifths."""
+shared_buffers: what ten million bookings need, up to two fifths of the memory; more is unlikely to help, says
+PostgreSQL's documentation."""
 
 PART = 500_000
 BIG = ("booking.slots", "booking.slot_seats", "booking.bookings", "booking.booking_events")

@@ -22,11 +22,11 @@ def stopped_by_signals(stop: Callable[[], object]) -> Iterator[None]:
         while told.get():
             stop()
 
-    threading.Thread(target=listen, name="signals", daemon=True).start()
     previous = [
-        (number, signal.signal(number, lambda *_: told.put(True)))
+        (number, signal.signal(number, lambda *_: told.put(True)) or signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGINT)
     ]
+    threading.Thread(target=listen, name="signals", daemon=True).start()
     try:
         yield
     finally:

@@ -67,7 +67,8 @@ def rows(stage: Stage, size: Size) -> Iterator[Row]:
 
 def _flat(stage: Stage, size: Size) -> Iterator[Row]:
     """As many rows a round among ten thousand bookings as among all: a group of them has expired by then. And
-    the same of the bare statement, which says how flat it can be."""
+    the same of the bare statement, which says how flat it can be. Both begin after a checkpoint, so that each
+    page is written to the log as a whole once."""
     groups, each = size.groups, size.group
     small, large = (
         stage.shop(bookings, pending=each * groups, groups=groups)
@@ -80,6 +81,7 @@ def _flat(stage: Stage, size: Size) -> Iterator[Row]:
             return _clean_group(database, first + number, groups, each, bare=bare)
 
         first = groups // 2 if is_bare else 0
+        large.run("checkpoint")
         yield Row(
             name="cleanup-flat-bare" if is_bare else "cleanup-flat",
             title=f"{what} of {each:,} expired among {size.largest:,}",
@@ -145,10 +147,16 @@ def _booked_meanwhile(database: Database, script: str, each: int, groups: int, n
 
 
 def _clean_group(database: Database, number: int, groups: int, each: int, *, bare: bool = False) -> Sample:
-    """The group of this round; those before have gone."""
+    """The group of this round; those before have gone. What a connection does once in its life is not
+    timed."""
     timeout = f"{(groups - number) * 24 - 12} hours"
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("set role booking_owner")
+        if bare:
+            connection.execute(b"explain " + BARE.encode(), [timeout])
+        else:
+            first = min(BATCH, each // 4)
+            each -= _clean(connection, timeout, first, batch=first)
         begin = time.perf_counter()
         cleaned = _clean_bare(connection, timeout) if bare else _clean(connection, timeout, each)
         return Sample(cleaned / (time.perf_counter() - begin))
@@ -178,12 +186,14 @@ def _clean_bare(connection: psycopg.Connection[tuple[object, ...]], timeout: str
     return int(str(row[0])) if row else 0
 
 
-def _clean(connection: psycopg.Connection[tuple[object, ...]], timeout: str, expired: int) -> int:
+def _clean(
+    connection: psycopg.Connection[tuple[object, ...]], timeout: str, expired: int, *, batch: int = BATCH
+) -> int:
     """Until so many are cancelled: what somebody was working on is left to a later batch. How many."""
     cleaned, deadline = 0, time.monotonic() + 600
     while cleaned < expired:
         row = connection.execute(
-            "select booking.cleanup_expired_bookings(%s, %s)", [BATCH, timeout]
+            "select booking.cleanup_expired_bookings(%s, %s)", [batch, timeout]
         ).fetchone()
         cleaned += int(str(row[0])) if row else 0
         if time.monotonic() > deadline:

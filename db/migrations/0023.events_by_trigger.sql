@@ -1,6 +1,9 @@
 set local role booking_owner;
 
--- A trigger has this rule, as in 0019, from now on and not only when the functions are loaded.
+-- A trigger has this rule, as in 0019, from now on and not only when the functions are loaded. The constraint first: its lock is
+-- the stronger one, and nobody waits for us who holds the weaker one.
+alter table booking.webhook_events drop constraint webhook_events_stripe_event_id_check;
+
 create or replace function booking.keep_webhook_event()
 returns trigger
 language plpgsql volatile security definer
@@ -21,7 +24,5 @@ revoke all on function booking.keep_webhook_event() from public;
 
 create or replace trigger keep_webhook_event before insert or update of stripe_event_id on booking.webhook_events
   for each row execute function booking.keep_webhook_event();
-
-alter table booking.webhook_events drop constraint webhook_events_stripe_event_id_check;
 
 reset role;
