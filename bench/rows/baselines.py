@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import click
 import jwt
 
+from bench import floor
 from bench.baselines import install, programs
 from bench.baselines.install import Missing
 from bench.baselines.programs import Program
 from bench.drive import Sample
 from bench.load import Answered, Server, load, python, request, served
 from bench.measure import Row, Size
-from bench.site import JWT_SECRET, environment, ours, slot_id, webhooks
+from bench.site import FLOOR_THREADS, JWT_SECRET, environment, ours, slot_id, to_floor, webhooks
 from bench.stage import Database, Stage
 
 CREATE = "/api/bookings/create"
@@ -103,7 +104,7 @@ def _bookings(stage: Stage, size: Size, program: Callable[[], Program], target: 
     other = program()
     numbers = Numbers(size, target)
     database = stage.database()
-    slots = numbers.of_a_row * len(CLIENTS)
+    slots = 2 * numbers.of_a_row * len(CLIENTS)
     database.load(
         f"call bench.load_slots(0, {slots})",
         f"call bench.load_slots({slots}, 1, {SEATS})",
@@ -112,17 +113,31 @@ def _bookings(stage: Stage, size: Size, program: Callable[[], Program], target: 
     other.prepare(database)
     with ExitStack() as stack:
         theirs = Side(stack.enter_context(other.serve(database)), database)
-        mine = Side(stack.enter_context(ours(environment(database))), database)
+        settings = environment(database)
+        mine = Side(stack.enter_context(ours(settings)), database)
+        bare = Side(stack.enter_context(_bare(settings)), database)
 
-        def check(*, last: bool) -> None:
+        def check(*, last: bool = False) -> None:
             if last:
                 rush(theirs, mine, slots)
             other.require_done(database, theirs.acknowledged)
             programs.require_not_oversold(database)
-            if database.value("select count(*) from booking.bookings") != mine.acknowledged:
-                raise RuntimeError(f"we acknowledged {mine.acknowledged} bookings and have another number")
+            acknowledged = mine.acknowledged + bare.acknowledged
+            if database.value("select count(*) from booking.bookings") != acknowledged:
+                raise RuntimeError(f"we acknowledged {acknowledged} bookings and have another number")
             database.require_sound()
 
+        for place, clients in enumerate(CLIENTS, len(CLIENTS)):
+            start = place * numbers.of_a_row
+            yield Row(
+                name=f"{other.name}-{clients}-bare",
+                title=f"bare Flask with create_booking_transaction, {_connections(clients)}, different slots",
+                floor_title=other.title,
+                floor=partial(_book, theirs, clients, start, numbers.theirs, None, numbers),
+                ours=partial(_book, bare, clients, start, numbers.ours, None, numbers, path="/create-stored"),
+                target=None,
+                check=check,
+            )
         for (hot, clients), place in zip(
             itertools.product((False, True), CLIENTS), itertools.cycle(range(3))
         ):
@@ -142,10 +157,19 @@ def _bookings(stage: Stage, size: Size, program: Callable[[], Program], target: 
 
 
 def _book(
-    side: Side, clients: int, start: int, count: int, slot: int | None, numbers: Numbers, number: int
+    side: Side,
+    clients: int,
+    start: int,
+    count: int,
+    slot: int | None,
+    numbers: Numbers,
+    number: int,
+    *,
+    path: str = "",
 ) -> Sample:
     first = start + number * numbers.ours
-    return side.send(creations(range(first, first + count), slot), clients).sample
+    requests = creations(range(first, first + count), slot)
+    return side.send(to_floor(requests, path) if path else requests, clients).sample
 
 
 def rush(theirs: Side, mine: Side, slot: int) -> None:
@@ -183,7 +207,7 @@ def _fetching(stage: Stage, size: Size) -> Iterator[Row]:
 
 def _intake(stage: Stage, other: Program, numbers: Numbers) -> Iterator[Row]:
     database = stage.database()
-    total = numbers.of_a_row
+    total = 2 * numbers.of_a_row
     database.load(
         f"call bench.load_slots(0, {total})",
         f"call bench.load_bookings(0, {total}, 'pending', '1 minute', {total})",
@@ -194,34 +218,44 @@ def _intake(stage: Stage, other: Program, numbers: Numbers) -> Iterator[Row]:
     clients = CLIENTS[-1]
     with ExitStack() as stack:
         theirs = Side(stack.enter_context(other.serve(empty)), empty)
-        mine = Side(stack.enter_context(ours(environment(database))), database)
+        settings = environment(database)
+        mine = Side(stack.enter_context(ours(settings)), database)
+        bare = Side(stack.enter_context(_bare(settings)), database)
 
         def check() -> None:
             other.require_done(empty, theirs.acknowledged)
             done = database.value("select count(*) from booking.payments p where p.status = 'authorized'")
-            if done != mine.acknowledged:
-                raise RuntimeError(f"we acknowledged {mine.acknowledged} events and applied {done}")
+            acknowledged = mine.acknowledged + bare.acknowledged
+            if done != acknowledged:
+                raise RuntimeError(f"we acknowledged {acknowledged} events and applied {done}")
             database.require_sound()
 
-        def theirs_of(number: int) -> Sample:
-            first = number * numbers.theirs
-            return theirs.send(webhooks(range(first, first + numbers.theirs), other.path), clients).sample
+        def intake(side: Side, path: str, start: int, count: int, number: int) -> Sample:
+            first = start + number * count
+            return side.send(webhooks(range(first, first + count), path), clients).sample
 
-        def ours_of(number: int) -> Sample:
-            first = number * numbers.ours
-            return mine.send(webhooks(range(first, first + numbers.ours), WEBHOOK), clients).sample
-
-        yield Row(
-            name=f"webhook-{other.name}",
-            title=f"POST {WEBHOOK}, {_connections(clients)}, exactly once",
-            floor_title=other.title,
-            floor=theirs_of,
-            ours=ours_of,
-            target=numbers.target,
-            check=check,
-        )
+        for is_bare in (True, False):
+            begin = numbers.of_a_row if is_bare else 0
+            yield Row(
+                name=f"webhook-{other.name}{'-bare' if is_bare else ''}",
+                title=f"bare Flask with process_webhook_event, {_connections(clients)}"
+                if is_bare
+                else f"POST {WEBHOOK}, {_connections(clients)}, exactly once",
+                floor_title=other.title,
+                floor=partial(intake, theirs, other.path, begin, numbers.theirs),
+                ours=partial(intake, bare, "/webhook-stored", begin, numbers.ours)
+                if is_bare
+                else partial(intake, mine, WEBHOOK, begin, numbers.ours),
+                target=None if is_bare else numbers.target,
+                check=check,
+            )
     empty.drop()
     database.drop()
+
+
+def _bare(settings: Mapping[str, str]) -> AbstractContextManager[Server]:
+    """Bare Flask with our stored functions, which looks at no token: no server of ours can do more."""
+    return served(lambda port: python("-m", *floor.command(port, 2, FLOOR_THREADS)), settings)
 
 
 def _connections(clients: int) -> str:

@@ -10,15 +10,13 @@ from bench import floor, stripe_stub
 from bench.drive import Sample
 from bench.load import Server, load, python, served
 from bench.measure import Row, Size
-from bench.site import confirmations, creations, environment, intents, ours, to_floor, webhooks
+from bench.site import FLOOR_THREADS, confirmations, creations, environment, intents, ours, to_floor, webhooks
 from bench.stage import Database, Stage
 
 CONNECTIONS = 32
 WORKERS = 2
 PAYMENTS = CONNECTIONS
 """Of each process: nobody is sent away because others ask Stripe."""
-FLOOR_THREADS = 4
-"""What bare Flask is fastest with."""
 CALLS = 12_000
 """A round, at most."""
 REQUESTS, GROWTH_MB = 20_000, 50
