@@ -81,6 +81,7 @@ insert into cases values
   ('one of less than nothing', -1, 'pending', 0, 0, 'pi', false),
   ('a pending one with money', 1000, 'pending', 1, 0, 'pi', false),
   ('a held one with money', 1000, 'authorized', 1, 0, 'pi', false),
+  ('a held one with all of the money', 1000, 'authorized', 1000, 0, 'pi', false),
   ('a held one that gave money back', 1000, 'authorized', 0, 1, 'pi', false),
   ('a held one that gave back less than nothing', 1000, 'authorized', 0, -1, 'pi', false),
   ('a cancelled one with money', 1000, 'cancelled', 1, 0, 'pi', false),
@@ -92,6 +93,8 @@ insert into cases values
   ('a refunded one without money', 1000, 'refunded', 0, 0, 'pi', false),
   ('one with an empty PaymentIntent', 1000, 'pending', 0, 0, '', false),
   ('a held one of nothing', 0, 'authorized', 0, 0, 'pi', false),
+  ('a captured one of nothing', 0, 'captured', 0, 0, 'pi', false),
+  ('a captured one with an empty PaymentIntent', 1000, 'captured', 1000, 0, '', false),
   ('a held one with an empty PaymentIntent', 1000, 'authorized', 0, 0, '', false),
   ('one with a PaymentIntent of 256 characters', 1000, 'pending', 0, 0, repeat('x', 256), false);
 
@@ -100,14 +103,15 @@ select is(test.written(format('insert into booking.payments (id, booking_id, amo
     c.refunded, c.intent)),
   case when c.is_legal then 'done' else '23514 payments' end, 'made: ' || c.what) from cases c;
 select is(test.written(format('update booking.payments set amount = %s, status = %L, amount_captured = %s, amount_refunded = %s, stripe_payment_intent_id = %L
-    where id = %L', c.amount, c.status, c.captured, c.refunded, c.intent, test.a_payment('pending'))),
-  case when c.is_legal then 'done' else '23514 payments' end, 'changed: ' || c.what)
-from cases c where c.status not in ('partially_refunded', 'refunded');
+    where id = %L', c.amount, c.status, c.captured, c.refunded, c.intent, test.a_payment(f.status))),
+  case when c.is_legal then 'done' else '23514 payments' end, format('changed from %s: %s', f.status, c.what))
+from (values ('pending'), ('authorized')) f (status) join edges e on e.from_status = f.status
+join cases c on c.status = f.status or c.status = any (e.to_statuses);
 select is(test.written(format('update booking.payments set amount = %s, status = %L, amount_captured = %s, amount_refunded = %s
-    where id = %L', c.amount, c.status, c.captured, c.refunded,
-  test.a_payment('pending', 'pi_' || gen_random_uuid()))),
-  case when c.is_legal then 'done' else '23514 payments' end, 'changed, with its PaymentIntent: ' || c.what)
-from cases c where c.status not in ('partially_refunded', 'refunded') and c.intent = 'pi';
+    where id = %L', c.amount, c.status, c.captured, c.refunded, test.a_payment(f.status, 'pi_' || gen_random_uuid()))),
+  case when c.is_legal then 'done' else '23514 payments' end, format('changed from %s, with its PaymentIntent: %s', f.status, c.what))
+from (values ('pending'), ('authorized')) f (status) join edges e on e.from_status = f.status
+join cases c on c.status = f.status or c.status = any (e.to_statuses) where c.intent = 'pi';
 select is(test.written(format('update booking.payments set %s where id = %L', change, id)), '23514 payments', 'refused by the table: ' || change)
 from (select test.a_payment('captured') as captured, test.a_payment('pending') as pending) p,
   lateral (values (captured, 'amount_refunded = 1001'), (captured, 'amount_refunded = -1'), (captured, 'amount_captured = 1001'),
