@@ -174,8 +174,8 @@ class TestOutbox:
 
     def test_a_database_that_goes_away_is_said_once_and_waited_for(self, here: World, heard: Heard) -> None:
         db = here.new_db(acquire_timeout=2)  # a loaded machine needs more than moments to connect
-        # the statistics, which would say the same at their own time, are not due
         patient = Worker(db, here.new_mirror(db=db), poll=0.01, min_age=0, roll_up=3600)
+        patient._roll_up_when_due()  # now, and not while the test runs: it would say the same
         with in_thread(patient.run):
             with here.away() as back:
                 back.cut()
