@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import stripe
@@ -13,8 +15,12 @@ from flask import Flask, Response, jsonify, request
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
+from bench.load import Server, python, served
 from bench.site import WEBHOOK_SECRET
 from bench.stripe_stub import CAPTURED, CREATED
+
+THREADS = 4
+"""What bare Flask is fastest with."""
 
 
 def create_app() -> Flask:
@@ -100,8 +106,12 @@ def create_app() -> Flask:
     return app
 
 
-def command(port: int, workers: int, threads: int) -> list[str]:
-    """Under the server that was fastest for it. Its threads stay: none is started or ended meanwhile."""
-    place = ["--port", str(port), "--workers", str(workers)]
-    pool = ["--blocking-threads", str(threads), "--blocking-threads-idle-timeout", "600"]
-    return ["granian", "--interface", "wsgi", *place, *pool, "--no-ws", "--factory", "bench.floor:create_app"]
+def bare(settings: Mapping[str, str], *, workers: int = 2) -> AbstractContextManager[Server]:
+    """It serves, under the server that was fastest for it. Its threads stay: none is started or ended
+    meanwhile."""
+    pool = ["--blocking-threads", str(THREADS), "--blocking-threads-idle-timeout", "600"]
+    served_by = ["granian", "--interface", "wsgi", "--workers", str(workers), *pool, "--no-ws"]
+    return served(
+        lambda port: python("-m", *served_by, "--port", str(port), "--factory", "bench.floor:create_app"),
+        settings,
+    )

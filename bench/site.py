@@ -21,8 +21,6 @@ JWT_SECRET = "jwt-secret-of-the-bench-0123456789-0123456789"
 ROLE = "booking_bench_server"
 POOL = 4
 """Connections of each process: with two of them, four for each core of this machine (docs/performance.md)."""
-FLOOR_THREADS = 4
-"""What bare Flask (`bench.floor`) is fastest with."""
 PEOPLE = 1000
 """As many students, and experts, take turns."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from bench.baselines.programs import Program
 from bench.drive import Sample
 from bench.load import Answered, Server, load, python, request, served
 from bench.measure import Row, Size
-from bench.site import FLOOR_THREADS, JWT_SECRET, environment, ours, slot_id, to_floor, webhooks
+from bench.site import JWT_SECRET, environment, ours, slot_id, to_floor, webhooks
 from bench.stage import Database, Stage
 
 CREATE = "/api/bookings/create"
@@ -115,7 +115,7 @@ def _bookings(stage: Stage, size: Size, program: Callable[[], Program], target: 
         theirs = Side(stack.enter_context(other.serve(database)), database)
         settings = environment(database)
         mine = Side(stack.enter_context(ours(settings)), database)
-        bare = Side(stack.enter_context(_bare(settings)), database)
+        bare = Side(stack.enter_context(floor.bare(settings)), database)
 
         def check(*, last: bool = False) -> None:
             if last:
@@ -220,7 +220,7 @@ def _intake(stage: Stage, other: Program, numbers: Numbers) -> Iterator[Row]:
         theirs = Side(stack.enter_context(other.serve(empty)), empty)
         settings = environment(database)
         mine = Side(stack.enter_context(ours(settings)), database)
-        bare = Side(stack.enter_context(_bare(settings)), database)
+        bare = Side(stack.enter_context(floor.bare(settings)), database)
 
         def check() -> None:
             other.require_done(empty, theirs.acknowledged)
@@ -234,28 +234,24 @@ def _intake(stage: Stage, other: Program, numbers: Numbers) -> Iterator[Row]:
             first = start + number * count
             return side.send(webhooks(range(first, first + count), path), clients).sample
 
-        for is_bare in (True, False):
-            begin = numbers.of_a_row if is_bare else 0
+        asked = _connections(clients)
+        by_bare = f"bare Flask with process_webhook_event, {asked}"
+        by_us = f"POST {WEBHOOK}, {asked}, exactly once"
+        for side, path, start, suffix, title, target in (
+            (bare, "/webhook-stored", numbers.of_a_row, "-bare", by_bare, None),
+            (mine, WEBHOOK, 0, "", by_us, numbers.target),
+        ):
             yield Row(
-                name=f"webhook-{other.name}{'-bare' if is_bare else ''}",
-                title=f"bare Flask with process_webhook_event, {_connections(clients)}"
-                if is_bare
-                else f"POST {WEBHOOK}, {_connections(clients)}, exactly once",
+                name=f"webhook-{other.name}{suffix}",
+                title=title,
                 floor_title=other.title,
-                floor=partial(intake, theirs, other.path, begin, numbers.theirs),
-                ours=partial(intake, bare, "/webhook-stored", begin, numbers.ours)
-                if is_bare
-                else partial(intake, mine, WEBHOOK, begin, numbers.ours),
-                target=None if is_bare else numbers.target,
+                floor=partial(intake, theirs, other.path, start, numbers.theirs),
+                ours=partial(intake, side, path, start, numbers.ours),
+                target=target,
                 check=check,
             )
     empty.drop()
     database.drop()
-
-
-def _bare(settings: Mapping[str, str]) -> AbstractContextManager[Server]:
-    """Bare Flask with our stored functions, which looks at no token: no server of ours can do more."""
-    return served(lambda port: python("-m", *floor.command(port, 2, FLOOR_THREADS)), settings)
 
 
 def _connections(clients: int) -> str:

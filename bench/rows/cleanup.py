@@ -170,7 +170,10 @@ def _timed(stage: Stage, loaded: Database, expired: int, *, bare: bool) -> Sampl
             connection.execute("checkpoint")
             connection.execute("set role booking_owner")
             begin = time.perf_counter()
-            _ = _clean_bare(connection, TIMEOUT) if bare else _clean(connection, TIMEOUT, expired)
+            if bare:
+                _clean_bare(connection, TIMEOUT)
+            else:
+                _clean(connection, TIMEOUT, expired)
             seconds = time.perf_counter() - begin
         left = database.value("select count(*) from booking.bookings b where b.status = 'pending'")
         if left:

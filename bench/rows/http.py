@@ -8,9 +8,9 @@ from functools import partial
 
 from bench import floor, stripe_stub
 from bench.drive import Sample
-from bench.load import Server, load, python, served
+from bench.load import Server, load, served
 from bench.measure import Row, Size
-from bench.site import FLOOR_THREADS, confirmations, creations, environment, intents, ours, to_floor, webhooks
+from bench.site import confirmations, creations, environment, intents, ours, to_floor, webhooks
 from bench.stage import Database, Stage
 
 CONNECTIONS = 32
@@ -42,9 +42,7 @@ def rows(stage: Stage, size: Size) -> Iterator[Row]:
         stripe = stack.enter_context(served(stripe_stub.command, {}))
         settings = environment(database, payments=PAYMENTS, stripe_url=stripe.url)
         site = stack.enter_context(ours(settings, workers=WORKERS))
-        bare = stack.enter_context(
-            served(lambda port: python("-m", *floor.command(port, WORKERS, FLOOR_THREADS)), settings)
-        )
+        bare = stack.enter_context(floor.bare(settings, workers=WORKERS))
         small = max(site.memory_mb())
 
         def row(
